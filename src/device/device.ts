@@ -1,0 +1,54 @@
+// What the rest of the program knows of the two devices. Implementations: `mapped-cache-device` and `simulated-cache-device`,
+// `file-backing-device` and `simulated-backing-device`.
+
+import type { PhysicalSegmentId } from '../media/layout.js';
+
+/** One segment of the cache device, seen through several views of the same 16 MiB of memory. */
+export interface SegmentView {
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly view: DataView;
+}
+
+/**
+ * How far the memory of a cache device survives by itself.
+ * - `memory`: tmpfs or ramfs; as durable as it gets the moment it is stored, so `persist` does nothing.
+ * - `synced`: a file or block device; `persist` is msync(2).
+ */
+export type Persistence = 'memory' | 'synced';
+
+/**
+ * The cache device: memory that outlives the process. Everything stored through the views is seen at once by every thread that maps the
+ * device, and survives the death of the process; it survives loss of power once `persist` has returned for it.
+ */
+export interface CacheDevice {
+  readonly sizeBytes: number;
+  /** Segments that fit on the device (see `segmentCountOf`); the superblock may say fewer. */
+  readonly segmentCount: number;
+  readonly persistence: Persistence;
+  readonly readOnly: boolean;
+  /** Device bytes 0x0000 to 0x4FFF. */
+  readonly control: SegmentView;
+  /** The view of a segment; made when first asked for, then always the same object. Throws RangeError for an id out of range. */
+  segment(id: PhysicalSegmentId): SegmentView;
+  /** Address of a device offset in this process, for iovecs; 0 where the device is no mapping (simulation). */
+  addressOf(deviceOffset: number): number;
+  /** Makes a range durable; returns when it is. Throws PcacheError `io` if the device fails. Widened to whole pages as needed. */
+  persist(deviceOffset: number, lengthBytes: number): void;
+  close(): void;
+}
+
+/** The slow device below. Calls block; offsets and lengths are multiples of 512 bytes, within the device. */
+export interface BackingDevice {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** Stable identity, see `backing-identity`; what the gateway header remembers. */
+  readonly identity: string;
+  /** Fills target[targetOffset, +lengthBytes). Throws PcacheError `io` with errno; a short read is an error. */
+  read(offsetBytes: number, target: Uint8Array, targetOffset: number, lengthBytes: number): void;
+  /** Throws PcacheError `io` (`no-space` for ENOSPC) with errno; a short write is an error. */
+  write(offsetBytes: number, source: Uint8Array, sourceOffset: number, lengthBytes: number): void;
+  /** Makes everything written durable. Throws PcacheError `io`; after a failure nothing written since the last good flush counts as durable. */
+  flush(): void;
+  close(): void;
+}

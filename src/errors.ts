@@ -1,0 +1,58 @@
+// The one error class of the project. A PcacheError carries a stable code that programs can test and a message that says WHAT: WHY in
+// one line. Only `bin/` turns it into an exit status, and only `src/gateway` turns it into an errno for the kernel.
+
+/**
+ * Stable codes. What each means for the user:
+ * - `usage`: the call or command line is wrong (exit status 2).
+ * - `not-found`, `permission`, `in-use`, `busy`, `unsupported`, `no-space`, `too-small`: the environment refuses.
+ * - `not-a-cache`, `damaged`, `mismatch`, `holds-data`: the media refuse (promise 7: nothing was changed).
+ * - `io`: a device failed; `errno` says how.
+ * - `corrupt-data`: the bytes asked for are known to be damaged.
+ * - `closed`: the object was closed.
+ * - `internal`: a bug.
+ */
+export type PcacheErrorCode =
+  | 'usage'
+  | 'not-found'
+  | 'permission'
+  | 'in-use'
+  | 'busy'
+  | 'unsupported'
+  | 'no-space'
+  | 'too-small'
+  | 'not-a-cache'
+  | 'damaged'
+  | 'mismatch'
+  | 'holds-data'
+  | 'io'
+  | 'corrupt-data'
+  | 'closed'
+  | 'internal';
+
+export interface PcacheErrorOptions {
+  cause?: unknown;
+  /** Positive errno of the system call that failed, if one did. */
+  errno?: number;
+  /** What the user can do about it, one sentence. */
+  hint?: string;
+}
+
+export class PcacheError extends Error {
+  readonly code: PcacheErrorCode;
+  readonly errno: number | undefined;
+  readonly hint: string | undefined;
+
+  constructor(code: PcacheErrorCode, message: string, options: PcacheErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = 'PcacheError';
+    this.code = code;
+    this.errno = options.errno;
+    this.hint = options.hint;
+  }
+}
+
+/** An error's message in one line, for errors of any kind. */
+export function messageOf(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  return text.replaceAll(/\s*\n\s*/g, ' ');
+}
