@@ -113,13 +113,17 @@ export class IntRing {
    */
   waitNotEmpty(timeoutMs: number): boolean {
     const seen = this.#notEmpty.epoch();
-    if (this.length !== 0) return true;
+    if (!this.#isEmpty()) return true;
     this.#notEmpty.wait(seen, timeoutMs);
-    return this.length !== 0;
+    return !this.#isEmpty();
   }
 
   /** Ends every `waitNotEmpty` that is going on, so that its thread can look for other news (an order to stop). */
   wakeAll(): void {
     this.#notEmpty.signal();
+  }
+
+  #isEmpty(): boolean {
+    return Atomics.load(this.#words, LENGTH) === 0;
   }
 }
