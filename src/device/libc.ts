@@ -1,0 +1,227 @@
+// The C library, called through koffi. Nothing else in the program imports koffi; each worker thread loads it for itself.
+//
+// Conventions:
+// - Addresses are numbers. A user-space address is below 2^48 on x86-64 and 2^52 on arm64, so a double holds it exactly, and koffi takes and
+//   returns such 64-bit integers as numbers without making a BigInt.
+// - Functions marked HOT return a count or the negated error number and allocate nothing. All others throw PcacheError `CALL: REASON`
+//   with `errno`; the caller who knows the path wraps it with `systemErrorFrom`.
+// - errno is read from the thread's own errno word right after the call, before anything else can run in this thread.
+// - fcntl and ioctl are variadic in C and declared so.
+//
+// Checked with two workers on one shared mapping, each with its own `view` of it: a million Atomics.add on the same word from each gave two
+// million (test/device/libc.test.ts repeats it, smaller). Atomics work on such views; Atomics.wait does not (it wants a SharedArrayBuffer).
+// koffi hands typed arrays over a SharedArrayBuffer to C only by throwing: give it addresses or arrays over plain ArrayBuffers.
+
+import koffi from 'koffi';
+import { systemError } from './system-error.js';
+import { MS_SYNC } from './linux-constants.js';
+
+/** Memory for a call to read or fill: anything over a plain ArrayBuffer, or null. koffi passes its address; nothing is copied. */
+export type CallMemory = Uint8Array | Int32Array | Uint32Array | null;
+
+// null: the symbols of this process, whichever C library it runs on.
+const library = koffi.load(null);
+type Call<Arguments extends unknown[]> = (...values: Arguments) => number;
+
+type N = number;
+const errnoLocation = library.func('__errno_location', 'intptr_t', []) as Call<[]>;
+// One word per thread, in that thread's static storage.
+const errnoWord = new Int32Array(koffi.view(errnoLocation(), 4));
+
+const cRead = library.func('read', 'int64_t', ['int', 'intptr_t', 'size_t']) as Call<[fd: N, address: N, length: N]>;
+const cWrite = library.func('write', 'int64_t', ['int', 'intptr_t', 'size_t']) as Call<[fd: N, address: N, length: N]>;
+const cWritev = library.func('writev', 'int64_t', ['int', 'intptr_t', 'int']) as Call<[fd: N, iovec: N, count: N]>;
+const cPread = library.func('pread', 'int64_t', ['int', 'intptr_t', 'size_t', 'int64_t']) as Call<
+  [fd: N, address: N, length: N, offset: N]
+>;
+const cPwrite = library.func('pwrite', 'int64_t', ['int', 'intptr_t', 'size_t', 'int64_t']) as Call<
+  [fd: N, address: N, length: N, offset: N]
+>;
+const cPoll = library.func('poll', 'int', ['intptr_t', 'ulong', 'int']) as Call<[pollfds: N, count: N, timeoutMs: N]>;
+const cMmap = library.func('mmap', 'intptr_t', ['intptr_t', 'size_t', 'int', 'int', 'int', 'int64_t']) as Call<
+  [address: N, length: N, protection: N, flags: N, fd: N, offset: N]
+>;
+const cMunmap = library.func('munmap', 'int', ['intptr_t', 'size_t']) as Call<[address: N, length: N]>;
+const cMsync = library.func('msync', 'int', ['intptr_t', 'size_t', 'int']) as Call<[address: N, length: N, flags: N]>;
+const cMadvise = library.func('madvise', 'int', ['intptr_t', 'size_t', 'int']) as Call<[address: N, length: N, advice: N]>;
+const cMlockall = library.func('mlockall', 'int', ['int']) as Call<[flags: N]>;
+const cMunlockall = library.func('munlockall', 'int', []) as Call<[]>;
+const cFallocate = library.func('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']) as Call<[fd: N, mode: N, offset: N, length: N]>;
+const cLseek = library.func('lseek', 'int64_t', ['int', 'int64_t', 'int']) as Call<[fd: N, offset: N, whence: N]>;
+const cFlock = library.func('flock', 'int', ['int', 'int']) as Call<[fd: N, operation: N]>;
+const cIoctl = library.func('ioctl', 'int', ['int', 'ulong', '...']) as Call<[fd: N, request: N, type: string, argument: CallMemory | N]>;
+const cFcntl = library.func('fcntl', 'int', ['int', 'int', '...']) as Call<[fd: N, command: N, type: string, argument: N]>;
+const cOpen = library.func('open', 'int', ['str', 'int', '...']) as Call<[path: string, flags: N, type: string, mode: N]>;
+const cFstatfs = library.func('fstatfs', 'int', ['int', 'void *']) as Call<[fd: N, buffer: CallMemory]>;
+const cMount = library.func('mount', 'int', ['str', 'str', 'str', 'ulong', 'str']) as Call<
+  [source: string, target: string, type: string, flags: N, data: string]
+>;
+const cUmount2 = library.func('umount2', 'int', ['str', 'int']) as Call<[target: string, flags: N]>;
+const cEventfd = library.func('eventfd', 'int', ['uint', 'int']) as Call<[initial: N, flags: N]>;
+const cPrctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']) as Call<[option: N, a: N, b: N, c: N, d: N]>;
+const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
+const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
+const cSocketpair = library.func('socketpair', 'int', ['int', 'int', 'int', 'void *']) as Call<
+  [domain: N, type: N, protocol: N, fds: CallMemory]
+>;
+
+function checked(result: number, call: string): number {
+  if (result < 0) throw systemError(call, errnoWord[0]!);
+  return result;
+}
+
+/** HOT. Bytes read into memory at `address`, 0 at the end, or -errno. */
+export function read(fd: number, address: number, lengthBytes: number): number {
+  const result = cRead(fd, address, lengthBytes);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. Bytes written from `address`, or -errno. */
+export function write(fd: number, address: number, lengthBytes: number): number {
+  const result = cWrite(fd, address, lengthBytes);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. `iovecAddress` points to `count` (1 to 1024) pairs of u64 {address, length}. Bytes written, or -errno. */
+export function writev(fd: number, iovecAddress: number, count: number): number {
+  const result = cWritev(fd, iovecAddress, count);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. Like `read`, at a byte offset, without moving the file position. */
+export function pread(fd: number, address: number, lengthBytes: number, offsetBytes: number): number {
+  const result = cPread(fd, address, lengthBytes, offsetBytes);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. Like `write`, at a byte offset, without moving the file position. */
+export function pwrite(fd: number, address: number, lengthBytes: number, offsetBytes: number): number {
+  const result = cPwrite(fd, address, lengthBytes, offsetBytes);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. `pollfdAddress` points to `count` structs {fd i32, events i16, revents i16}. Number of ready ones, 0 after the timeout (-1: none), or -errno. */
+export function poll(pollfdAddress: number, count: number, timeoutMs: number): number {
+  const result = cPoll(pollfdAddress, count, timeoutMs);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** Maps memory at an address of the kernel's choice; `fd` is -1 for anonymous memory. Returns the address. */
+export function mmap(lengthBytes: number, protection: number, flags: number, fd: number, offsetBytes: number): number {
+  const address = cMmap(0, lengthBytes, protection, flags, fd, offsetBytes);
+  if (address === -1) throw systemError('mmap', errnoWord[0]!);
+  return address;
+}
+
+/** After this, touching a view of the range kills the process: let go of the views first, in every thread. */
+export function munmap(address: number, lengthBytes: number): void {
+  checked(cMunmap(address, lengthBytes), 'munmap');
+}
+
+/** Writes a page-aligned range of a shared mapping to its file and, with MS_SYNC, waits until it is durable. */
+export function msync(address: number, lengthBytes: number, flags: number = MS_SYNC): void {
+  checked(cMsync(address, lengthBytes, flags), 'msync');
+}
+
+export function madvise(address: number, lengthBytes: number, advice: number): void {
+  checked(cMadvise(address, lengthBytes, advice), 'madvise');
+}
+
+export function mlockall(flags: number): void {
+  checked(cMlockall(flags), 'mlockall');
+}
+
+export function munlockall(): void {
+  checked(cMunlockall(), 'munlockall');
+}
+
+/**
+ * Memory at `address` as an ArrayBuffer, without copying. The memory must outlive it. At most 4 GiB - 1: Node aborts, without an
+ * exception, on a larger one (checked with 8 GiB on Node 20). Every view counts with its size as memory that V8 knows of, and each 64 MiB or
+ * more of new memory makes V8 collect garbage: measured 0.25 ms for a view of 16 MiB, 2 ms for one of 1 GiB. Few large views, then.
+ */
+export function view(address: number, lengthBytes: number): ArrayBuffer {
+  if (!(lengthBytes > 0 && lengthBytes < 2 ** 32)) throw new RangeError(`view: ${lengthBytes} bytes: must be 1 to 4 GiB - 1`);
+  return koffi.view(address, lengthBytes);
+}
+
+/** Address of the first byte of an array over a plain ArrayBuffer, whose memory doesn't move while it is referenced; 0 for one over a SharedArrayBuffer. */
+export function addressOf(memory: ArrayBufferView): number {
+  return memory.buffer instanceof SharedArrayBuffer ? 0 : Number(koffi.address(memory));
+}
+
+/** Mode 0 allocates and keeps the content; FALLOC_FL_* for the other modes. */
+export function fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): void {
+  checked(cFallocate(fd, mode, offsetBytes, lengthBytes), 'fallocate');
+}
+
+/** New file position, or -errno (SEEK_DATA after the last byte of data: -ENXIO). */
+export function lseek(fd: number, offsetBytes: number, whence: number): number {
+  const result = cLseek(fd, offsetBytes, whence);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** The lock belongs to the open file description: every duplicate and every inherited copy of `fd` holds it. */
+export function flock(fd: number, operation: number): void {
+  checked(cFlock(fd, operation), 'flock');
+}
+
+/** ioctl(2) with a pointer argument (an array, or null) or an integer argument. Returns what the call returns. */
+export function ioctl(fd: number, request: number, argument: CallMemory | number): number {
+  const type = typeof argument === 'number' ? 'int64_t' : 'void *';
+  return checked(cIoctl(fd, request, type, argument), `ioctl 0x${request.toString(16)}`);
+}
+
+/** fcntl(2) with an integer argument. */
+export function fcntl(fd: number, command: number, argument: number): number {
+  return checked(cFcntl(fd, command, 'int', argument), 'fcntl');
+}
+
+/** open(2) with exactly these flags: unlike `fs.openSync` it does not add O_CLOEXEC. */
+export function open(path: string, flags: number, mode = 0): number {
+  return checked(cOpen(path, flags, 'uint', mode), 'open');
+}
+
+/** Magic number of the file system that `fd` is on, and its f_fsid as 16 hexadecimal digits (zeros: it has none). */
+export function fileSystemOf(fd: number): { type: number; fsid: string } {
+  const buffer = Buffer.alloc(256);
+  checked(cFstatfs(fd, buffer), 'fstatfs');
+  return { type: buffer.readUInt32LE(0), fsid: buffer.subarray(56, 64).toString('hex') };
+}
+
+export function mount(source: string, target: string, type: string, flags: number, data: string): void {
+  checked(cMount(source, target, type, flags, data), 'mount');
+}
+
+export function umount2(target: string, flags: number): void {
+  checked(cUmount2(target, flags), 'umount');
+}
+
+/** A new event counter descriptor; flags EFD_*. */
+export function eventfd(initial: number, flags: number): number {
+  return checked(cEventfd(initial, flags), 'eventfd');
+}
+
+export function prctl(option: number, argument: number): number {
+  return checked(cPrctl(option, argument, 0, 0, 0), 'prctl');
+}
+
+/** Pins the calling thread to one CPU (0 to 1023). */
+export function pinThreadToCpu(cpu: number): void {
+  if (!(Number.isInteger(cpu) && cpu >= 0 && cpu < 1024)) throw new RangeError(`pinThreadToCpu: ${cpu}: must be 0 to 1023`);
+  const mask = new Uint8Array(128);
+  mask[cpu >> 3] = 1 << (cpu & 7);
+  checked(cSetAffinity(0, mask.length, mask), 'sched_setaffinity');
+}
+
+/** recvmsg(2); `message` is a struct msghdr. Returns the bytes received. */
+export function recvmsg(fd: number, message: Uint8Array, flags: number): number {
+  return checked(cRecvmsg(fd, message, flags), 'recvmsg');
+}
+
+/** Two connected sockets. */
+export function socketpair(domain: number, type: number): [number, number] {
+  const fds = new Int32Array(2);
+  checked(cSocketpair(domain, type, 0, fds), 'socketpair');
+  return [fds[0]!, fds[1]!];
+}
