@@ -41,27 +41,25 @@ export const COUNTER: Readonly<Record<CounterName, number>> = Object.freeze(tabl
 
 /** Doubles in a slice: whole cache lines. */
 const SLICE_LENGTH = Math.ceil(COUNTER_NAMES.length / 8) * 8;
-const SLICE_BYTES = SLICE_LENGTH * Float64Array.BYTES_PER_ELEMENT;
 
-/** New counters, all 0, for `workers` writers (1 or more). The result is what other threads need; it is structured-cloneable. */
-export function createCounters(workers: number): SharedArrayBuffer {
-  return new SharedArrayBuffer(workers * SLICE_BYTES);
+/** New counters, all 0, for `workers` writers (1 or more), on a SharedArrayBuffer: other threads attach by being sent the array. */
+export function createCounters(workers: number): Float64Array<SharedArrayBuffer> {
+  return new Float64Array(new SharedArrayBuffer(workers * SLICE_LENGTH * Float64Array.BYTES_PER_ELEMENT));
 }
 
 /** The slice of writer `worker` (from 0); only one thread may write to it. Throws PcacheError `internal` if there is no such writer. */
-export function countersOf(counters: SharedArrayBuffer, worker: number): Float64Array {
-  if (!Number.isInteger(worker) || worker < 0 || (worker + 1) * SLICE_BYTES > counters.byteLength) {
+export function countersOf(counters: Float64Array, worker: number): Float64Array {
+  if (!Number.isInteger(worker) || worker < 0 || (worker + 1) * SLICE_LENGTH > counters.length) {
     throw new PcacheError('internal', `counters: there is no writer ${worker}`);
   }
-  return new Float64Array(counters, worker * SLICE_BYTES, SLICE_LENGTH);
+  return counters.subarray(worker * SLICE_LENGTH, (worker + 1) * SLICE_LENGTH);
 }
 
 /** The sum over all writers, by name. */
-export function sumCounters(counters: SharedArrayBuffer): CounterTotals {
-  const all = new Float64Array(counters);
+export function sumCounters(counters: Float64Array): CounterTotals {
   return tableOf((_, place) => {
     let sum = 0;
-    for (let at = place; at < all.length; at += SLICE_LENGTH) sum += all[at]!;
+    for (let at = place; at < counters.length; at += SLICE_LENGTH) sum += counters[at]!;
     return sum;
   });
 }

@@ -5,63 +5,52 @@
 // the epoch was read, and the wait finds another epoch and returns at once.
 //
 //     for (;;) {
-//       const seen = event.epoch();
+//       const seen = epoch(words, index);
 //       if (condition()) break;
-//       event.wait(seen, timeoutMs);
+//       wait(words, index, seen, timeoutMs);
 //     }
 //
 // `signal` spares the call into the futex when nobody waits, and that loses nothing either. A waiter counts itself before Atomics.wait
 // compares the epoch; a signaller changes the epoch before it reads the count. Atomics are one total order: either the signaller sees the
 // waiter and notifies it, or the waiter counted itself after the epoch had changed and its comparison fails.
+//
+// An event is two words on a SharedArrayBuffer, `words[index]` and `words[index + 1]`; zeros are a valid new event.
 
 /** 32-bit words that an event takes: the epoch, then the count of waiters. */
 export const EVENT_WORDS = 2;
 
 const WAITERS = 1;
 
-export class EventWord {
-  readonly #words: Int32Array;
-  readonly #index: number;
+/** The number of signals so far, as a 32-bit integer that wraps. */
+export function epoch(words: Int32Array, index: number): number {
+  return Atomics.load(words, index);
+}
 
-  /** The event at `words[index]` and `words[index + 1]`, on a SharedArrayBuffer; all zeros is a valid new event. */
-  constructor(words: Int32Array, index: number) {
-    this.#words = words;
-    this.#index = index;
-  }
+/** Wakes every thread that waits. What the signal announces must have been stored before. */
+export function signal(words: Int32Array, index: number): void {
+  signalSome(words, index, Infinity);
+}
 
-  /** The number of signals so far, modulo 2^32. */
-  epoch(): number {
-    return Atomics.load(this.#words, this.#index);
-  }
+/**
+ * Wakes one of the threads that wait. Only for events that any one of the waiters can deal with: one that is woken and then does not
+ * look leaves the others asleep until the next signal or their timeout.
+ */
+export function signalOne(words: Int32Array, index: number): void {
+  signalSome(words, index, 1);
+}
 
-  /** Wakes every thread that waits. What it announces must have been stored before. */
-  signal(): void {
-    this.#signal(Infinity);
-  }
+/**
+ * Sleeps while the epoch is `seenEpoch`, for `timeoutMs` at most (Infinity: no limit).
+ * @returns false if the time passed without a signal.
+ */
+export function wait(words: Int32Array, index: number, seenEpoch: number, timeoutMs: number): boolean {
+  Atomics.add(words, index + WAITERS, 1);
+  const outcome = Atomics.wait(words, index, seenEpoch, timeoutMs);
+  Atomics.sub(words, index + WAITERS, 1);
+  return outcome !== 'timed-out';
+}
 
-  /**
-   * Wakes one of the threads that wait. Only for events that any one of the waiters can deal with: one that is woken and then does not
-   * look leaves the others asleep until the next signal or their timeout.
-   */
-  signalOne(): void {
-    this.#signal(1);
-  }
-
-  /**
-   * Sleeps while the epoch is `seenEpoch`, for `timeoutMs` at most (Infinity: no limit).
-   * @returns false if the time passed without a signal.
-   */
-  wait(seenEpoch: number, timeoutMs: number): boolean {
-    const words = this.#words;
-    const index = this.#index;
-    Atomics.add(words, index + WAITERS, 1);
-    const outcome = Atomics.wait(words, index, seenEpoch, timeoutMs);
-    Atomics.sub(words, index + WAITERS, 1);
-    return outcome !== 'timed-out';
-  }
-
-  #signal(threads: number): void {
-    Atomics.add(this.#words, this.#index, 1);
-    if (Atomics.load(this.#words, this.#index + WAITERS) !== 0) Atomics.notify(this.#words, this.#index, threads);
-  }
+function signalSome(words: Int32Array, index: number, threads: number): void {
+  Atomics.add(words, index, 1);
+  if (Atomics.load(words, index + WAITERS) !== 0) Atomics.notify(words, index, threads);
 }

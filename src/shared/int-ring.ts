@@ -7,7 +7,7 @@
 // Nothing is allocated by push, pop and length.
 
 import { PcacheError } from '../errors.js';
-import { EVENT_WORDS, EventWord } from './event-word.js';
+import { epoch, EVENT_WORDS, signal, signalOne, wait } from './event-word.js';
 import { lock, unlock } from './mutex.js';
 
 const MUTEX = 0;
@@ -15,11 +15,11 @@ const HEAD = 1;
 const LENGTH = 2;
 const CAPACITY = 3;
 const WIDTH = 4;
-const EVENT = 5;
+const NOT_EMPTY = 5;
 /** A cache line, so that the first slot does not share one with the mutex. */
 const HEADER_WORDS = 16;
 
-if (EVENT + EVENT_WORDS > HEADER_WORDS) throw new PcacheError('internal', 'int-ring: the header does not hold its words');
+if (NOT_EMPTY + EVENT_WORDS > HEADER_WORDS) throw new PcacheError('internal', 'int-ring: the header does not hold its words');
 
 /** What another thread needs to attach; structured-cloneable. */
 export interface IntRingState {
@@ -33,14 +33,12 @@ export class IntRing {
   /** Words in a tuple. */
   readonly width: number;
   readonly #words: Int32Array;
-  readonly #notEmpty: EventWord;
 
   private constructor(state: IntRingState) {
     this.state = state;
     this.#words = new Int32Array(state.words);
     this.capacity = this.#words[CAPACITY]!;
     this.width = this.#words[WIDTH]!;
-    this.#notEmpty = new EventWord(this.#words, EVENT);
   }
 
   /** A new, empty ring of `capacity` tuples (1 or more) of `width` words (1 or more). */
@@ -80,7 +78,7 @@ export class IntRing {
     for (let i = 0; i < width; i++) words[base + i] = tuple[i]!;
     Atomics.store(words, LENGTH, length + 1);
     unlock(words, MUTEX);
-    this.#notEmpty.signalOne();
+    signalOne(words, NOT_EMPTY);
     return true;
   }
 
@@ -112,15 +110,15 @@ export class IntRing {
    * consumer was faster.
    */
   waitNotEmpty(timeoutMs: number): boolean {
-    const seen = this.#notEmpty.epoch();
+    const seen = epoch(this.#words, NOT_EMPTY);
     if (!this.#isEmpty()) return true;
-    this.#notEmpty.wait(seen, timeoutMs);
+    wait(this.#words, NOT_EMPTY, seen, timeoutMs);
     return !this.#isEmpty();
   }
 
   /** Ends every `waitNotEmpty` that is going on, so that its thread can look for other news (an order to stop). */
   wakeAll(): void {
-    this.#notEmpty.signal();
+    signal(this.#words, NOT_EMPTY);
   }
 
   #isEmpty(): boolean {
