@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+// The command `pcache`. The one place of the command line where the process ends: everything below returns a status or throws.
+
+import { main } from '../src/cli/main.js';
+
+// Whoever reads our output may stop reading (`pcache status | head -1`); what is left unsaid was not wanted.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
+}
+
+process.exit(await main(process.argv.slice(2)));

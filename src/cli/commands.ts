@@ -1,0 +1,19 @@
+// The commands there are, one row each, in the order in which help lists them.
+
+import type { CommandModule } from './command.js';
+
+export interface CommandRow {
+  readonly name: string;
+  readonly summary: string;
+  readonly hidden?: boolean;
+  readonly load: () => Promise<CommandModule>;
+}
+
+export const commandRows: readonly CommandRow[] = [
+  { name: 'mount', summary: 'serve a cached volume as a file', load: () => import('./mount.js') },
+  { name: 'umount', summary: 'end a mount in order', load: () => import('./umount.js') },
+  { name: 'status', summary: 'show the state of one cache or of all mounted ones', load: () => import('./status.js') },
+  { name: 'flush', summary: 'write everything dirty back to the backing device', load: () => import('./flush.js') },
+  { name: 'message', summary: 'tune a mounted volume', load: () => import('./message.js') },
+  { name: 'loop', summary: 'put a loop device over a mounted volume', load: () => import('./loop.js') },
+];

@@ -1,0 +1,103 @@
+// From an argument list to an exit status. Everything a user can do wrong ends here as one line on stderr: commander's own findings are
+// usage errors like any other. Only the modules of commands that the arguments name are loaded, so `pcache status` starts without FUSE.
+
+import { Command, CommanderError, Option } from 'commander';
+import { PcacheError, messageOf } from '../errors.js';
+import { logLevels, type LogLevel } from '../gateway/log.js';
+import { nearest } from '../gateway/nearest.js';
+import type { CommandContext, GlobalOptions } from './command.js';
+import { commandRows } from './commands.js';
+import { Output } from './output.js';
+import { packageVersion } from './version.js';
+
+/** 0 done, 1 failed or problems found, 2 wrong usage. */
+export type ExitStatus = 0 | 1 | 2;
+
+/** `args` without interpreter and script. Never rejects. */
+export async function main(args: readonly string[]): Promise<ExitStatus> {
+  const globals: GlobalOptions = { json: false, quiet: false, logLevel: 'info' };
+  const output = new Output(globals);
+  const context: CommandContext = { globals, output, exitStatus: 0 };
+  try {
+    const program = await buildProgram(args, context);
+    await program.parseAsync(args, { from: 'user' });
+    return context.exitStatus;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    const shown = error instanceof CommanderError ? usageErrorOf(error) : error;
+    if (!(shown instanceof HelpShown)) output.error(shown);
+    return shown instanceof HelpShown || (shown instanceof PcacheError && shown.code === 'usage') ? 2 : 1;
+  }
+}
+
+/** Called without a command: the help is on stderr already. */
+class HelpShown extends Error {}
+
+async function buildProgram(args: readonly string[], context: CommandContext): Promise<Command> {
+  const program = new Command('pcache');
+  program
+    .description('A write-back cache of fast memory in front of a slow block device, served as one file.')
+    .option('--json', 'print results as JSON')
+    .option('--quiet', 'print errors only')
+    .addOption(new Option('--log-level <level>', 'how much a mount logs').choices(logLevels).default('info'))
+    .version(packageVersion(), '--version', 'print the version')
+    .helpOption('--help', 'show help')
+    .helpCommand('help [command]', 'show help for a command')
+    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
+    .configureOutput({ outputError: () => undefined })
+    .exitOverride()
+    .hook('preAction', () => {
+      const options = program.opts<{ json?: true; quiet?: true; logLevel: LogLevel }>();
+      context.globals.json = options.json === true;
+      context.globals.quiet = options.quiet === true;
+      context.globals.logLevel = options.logLevel;
+    });
+  program.addHelpText(
+    'after',
+    '\nExample:\n  pcache format /fast/cache.pmem --size 8G\n  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol\n  pcache umount /mnt/vol --flush',
+  );
+  program.argument('[command]').action((name: string | undefined) => {
+    if (name !== undefined) throw unknownCommand(name);
+    program.outputHelp({ error: true });
+    throw new HelpShown();
+  });
+  for (const row of commandRows) {
+    const command = program
+      .command(row.name, { hidden: row.hidden === true })
+      .summary(row.summary)
+      .description(row.summary);
+    command.helpCommand(false);
+    if (args.includes(row.name)) (await row.load()).define(command, context);
+    nameUsageErrors(command);
+  }
+  return program;
+}
+
+/** Lets the errors that commander finds say in which command they were found. */
+function nameUsageErrors(command: Command): void {
+  command.exitOverride((error) => {
+    throw Object.assign(error, { commandName: command.name() });
+  });
+}
+
+function unknownCommand(name: string): PcacheError {
+  const names = commandRows.map((row) => row.name);
+  const guess = nearest(name, names);
+  return new PcacheError('usage', `${name}: unknown command`, {
+    hint: guess === undefined ? 'pcache --help lists the commands.' : `Did you mean ${guess}?`,
+  });
+}
+
+/** commander's `error: unknown option '--sizee'\n(Did you mean --size?)` as one line and a hint. */
+function usageErrorOf(error: CommanderError & { commandName?: string }): Error {
+  if (error.code === 'commander.help') return new HelpShown();
+  const guess = /\(Did you mean (.*)\?\)/.exec(error.message)?.[1];
+  const why = messageOf(error)
+    .replace(/^error: /, '')
+    .replace(/ ?\(Did you mean .*\?\)/, '')
+    .replace(/\.$/, '');
+  const command = error.commandName;
+  const hint =
+    guess === undefined ? `pcache ${command === undefined ? '' : `${command} `}--help shows how to call it.` : `Did you mean ${guess}?`;
+  return new PcacheError('usage', `${command === undefined ? '' : `${command}: `}${why}`, { hint });
+}

@@ -1,0 +1,79 @@
+// Where a command's words go. Results go to stdout, errors and progress to stderr. `--quiet` leaves only errors, `--json` turns results into
+// JSON. A reader who went away (`pcache status | head -1`) is no error.
+
+import { PcacheError, messageOf } from '../errors.js';
+
+export interface OutputOptions {
+  json: boolean;
+  quiet: boolean;
+}
+
+export interface OutputStreams {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
+}
+
+export class Output {
+  readonly #options: OutputOptions;
+  readonly #streams: OutputStreams;
+
+  /** `options` may change until the first word is said: they come from the command line that is still being parsed. */
+  constructor(options: OutputOptions, streams: OutputStreams = process) {
+    this.#options = options;
+    this.#streams = streams;
+  }
+
+  get json(): boolean {
+    return this.#options.json;
+  }
+
+  get quiet(): boolean {
+    return this.#options.quiet;
+  }
+
+  /** Whether a progress bar has somebody to watch it. */
+  get showsProgress(): boolean {
+    return !this.quiet && this.#streams.stderr.isTTY === true;
+  }
+
+  /** A line for people; not printed with `--quiet` or `--json`. */
+  line(text: string): void {
+    if (!this.quiet && !this.json) this.#streams.stdout.write(`${text}\n`);
+  }
+
+  /** One JSON document in one line; printed with `--json` only, `--quiet` or not: who asks for it wants it. */
+  record(value: unknown): void {
+    if (this.json) this.#streams.stdout.write(`${JSON.stringify(value)}\n`);
+  }
+
+  /** What a command found out: `value` with `--json`, else the text. */
+  result(value: unknown, text: () => string): void {
+    if (this.json) this.record(value);
+    else this.line(text());
+  }
+
+  /** `pcache: WHAT: WHY`, and the hint if there is one. */
+  error(error: unknown): void {
+    this.#streams.stderr.write(`pcache: ${messageOf(error)}\n`);
+    if (error instanceof PcacheError && error.hint !== undefined) this.#streams.stderr.write(`hint: ${error.hint}\n`);
+  }
+
+  /** Something a user should know that fails nothing; not printed with `--quiet`. */
+  warn(text: string): void {
+    if (!this.quiet) this.#streams.stderr.write(`pcache: warning: ${text}\n`);
+  }
+}
+
+/** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. */
+export function alignColumns(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  return rows
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}

@@ -1,0 +1,70 @@
+// What the engine process and the data threads know of each other. `startEngine` (engine-threads) builds an Engine from EngineOptions;
+// the engine process (engine-process) serves the control socket with it and ends it. The engine's main thread touches no data.
+
+import type { NegotiatedSession } from '../fuse/init.js';
+import type { Logger } from './log.js';
+import type { MountOptions } from './mount-options.js';
+import type { StatusSnapshot } from './status.js';
+
+/** Everything an engine is started with, but for its log. Structured-cloneable: it comes from the supervisor in a message. */
+export interface EngineStart {
+  /** Absolute paths, for messages and status; the devices themselves are the open descriptors below. */
+  readonly cachePath: string;
+  readonly backingPath: string;
+  readonly mountpoint: string;
+  /** A directory shows `volume.img` and its companions; a file is the volume. */
+  readonly mountKind: 'directory' | 'file';
+  /** Open and locked by the supervisor; the locks belong to the open file descriptions, so this process holds them too. */
+  readonly cacheFd: number;
+  readonly backingFd: number;
+  /** The mounted FUSE session; undefined for transport libfuse, where the engine mounts by itself. */
+  readonly fuseFd: number | undefined;
+  /** What INIT settled (the supervisor answered it); undefined together with `fuseFd`. */
+  readonly session: NegotiatedSession | undefined;
+  /** An engine died before this one: ask the kernel to send its unanswered requests again before serving. */
+  readonly resume: boolean;
+  readonly options: MountOptions;
+  readonly supervisorPid: number;
+  /** When the volume was mounted, milliseconds since 1970. */
+  readonly startedMs: number;
+  readonly engineRestarts: number;
+}
+
+export interface EngineOptions extends EngineStart {
+  readonly log: Logger;
+}
+
+/** Why the engine's threads came to their end. */
+export type EngineEnd =
+  /** All queue workers saw ENODEV: the volume was unmounted. */
+  | { readonly reason: 'unmounted' }
+  /** A thread failed; the process must be replaced. */
+  | { readonly reason: 'failed'; readonly error: Error };
+
+export interface FlushProgress {
+  /** Dirty bytes when the flush was asked for. */
+  readonly bytesTotal: number;
+  /** Of these, bytes not yet on the backing device. */
+  readonly bytesLeft: number;
+}
+
+export interface Engine {
+  /** Cheap; called for every status request and for `stats.json`. */
+  snapshot(): StatusSnapshot;
+  /** The line of `dmsetup status`. */
+  dmStatus(): string;
+  /** Writes back everything that is dirty now; resolves when the backing device has it durably. Rejects with PcacheError `io` or `closed`. */
+  flush(onProgress: (progress: FlushProgress) => void): Promise<void>;
+  /** Takes effect at once and is stored on the media. Throws PcacheError `usage` out of 0 to 90. */
+  setGcPercent(percent: number): void;
+  /**
+   * Ends the threads and closes the open kset durably. Also called while the session is still mounted (the supervisor is gone): the workers
+   * then take no further request. Idempotent. Rejects with PcacheError `io` if the log could not be made durable.
+   */
+  stop(): Promise<void>;
+  /** Resolves once, never rejects. */
+  readonly ended: Promise<EngineEnd>;
+}
+
+/** Resolves when the volume can be read. Rejects with a PcacheError and leaves nothing running if it can't. */
+export type StartEngine = (options: EngineOptions) => Promise<Engine>;

@@ -1,0 +1,153 @@
+// Mount options as in `-o a,b=c`: one table says what exists, what each takes and what help says of it. The result is complete (defaults
+// filled in) and structured-cloneable. Names follow dm-pcache and mount.fuse where they have the thing.
+
+import { availableParallelism } from 'node:os';
+import { PcacheError } from '../errors.js';
+import { GC_PERCENT_MAX, GC_PERCENT_MIN } from '../media/layout.js';
+import { nearest } from './nearest.js';
+
+export type Transport = 'dev-fuse' | 'libfuse';
+
+export interface MountOptions {
+  transport: Transport;
+  /** Queue workers, 1 to 64. */
+  workers: number;
+  /** 0 to 90; undefined keeps what the cache has. */
+  gcPercent: number | undefined;
+  readOnly: boolean;
+  allowOther: boolean;
+  /** Owner of the files shown; undefined is who mounts. */
+  uid: number | undefined;
+  gid: number | undefined;
+  /** Permission bits taken away from the files shown. */
+  umask: number;
+  kernelCache: boolean;
+  /** Accept a backing device of another identity but the same size. */
+  adopt: boolean;
+}
+
+const WORKERS_MAX = 64;
+const ID_MAX = 0xffff_fffe;
+/** The volume is its owner's alone unless the user says otherwise. */
+const UMASK_DEFAULT = 0o077;
+
+interface OptionRow {
+  readonly name: string;
+  /** How help writes the value; undefined for a flag. */
+  readonly value?: string;
+  readonly help: string;
+  readonly apply: (options: MountOptions, value: string) => void;
+}
+
+export const mountOptionRows: readonly OptionRow[] = [
+  {
+    name: 'transport',
+    value: 'dev-fuse|libfuse',
+    help: 'how to speak to the kernel (default dev-fuse)',
+    apply: (options, value) => {
+      if (value === 'io-uring') throw usage(`transport=io-uring: not in this version`, 'Use transport=dev-fuse, the default.');
+      if (value !== 'dev-fuse' && value !== 'libfuse') throw usage(`transport=${value}: not one of dev-fuse, libfuse`);
+      options.transport = value;
+    },
+  },
+  {
+    name: 'workers',
+    value: 'N',
+    help: `queue workers, 1 to ${WORKERS_MAX} (default: one a core)`,
+    apply: (options, value) => (options.workers = integer('workers', value, 1, WORKERS_MAX)),
+  },
+  {
+    name: 'gc_percent',
+    value: 'N',
+    help: `collect garbage when more than N percent of the segments are in use, ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}`,
+    apply: (options, value) => (options.gcPercent = integer('gc_percent', value, GC_PERCENT_MIN, GC_PERCENT_MAX)),
+  },
+  { name: 'ro', help: 'serve the volume read-only', apply: (options) => (options.readOnly = true) },
+  { name: 'allow_other', help: 'let other users in', apply: (options) => (options.allowOther = true) },
+  {
+    name: 'uid',
+    value: 'N',
+    help: 'owner of the files shown (default: who mounts)',
+    apply: (options, value) => (options.uid = integer('uid', value, 0, ID_MAX)),
+  },
+  {
+    name: 'gid',
+    value: 'N',
+    help: 'group of the files shown (default: of who mounts)',
+    apply: (options, value) => (options.gid = integer('gid', value, 0, ID_MAX)),
+  },
+  {
+    name: 'umask',
+    value: 'OCTAL',
+    help: 'permission bits taken away from the files shown (default 077)',
+    apply: (options, value) => {
+      if (!/^[0-7]{1,4}$/.test(value) || Number.parseInt(value, 8) > 0o777) throw usage(`umask=${value}: not an octal number up to 777`);
+      options.umask = Number.parseInt(value, 8);
+    },
+  },
+  {
+    name: 'kernel_cache',
+    help: "let the kernel's page cache hold what it reads",
+    apply: (options) => (options.kernelCache = true),
+  },
+  {
+    name: 'adopt',
+    help: 'accept another backing device than the one the cache belongs to, if it has the same size',
+    apply: (options) => (options.adopt = true),
+  },
+];
+
+export function defaultMountOptions(): MountOptions {
+  return {
+    transport: 'dev-fuse',
+    workers: Math.min(WORKERS_MAX, availableParallelism()),
+    gcPercent: undefined,
+    readOnly: false,
+    allowOther: false,
+    uid: undefined,
+    gid: undefined,
+    umask: UMASK_DEFAULT,
+    kernelCache: false,
+    adopt: false,
+  };
+}
+
+/**
+ * Parses the texts of all `-o` options in order; a later one wins. `rw` is taken, for callers such as fstab.
+ * Throws PcacheError `usage` for anything unknown, naming the nearest that exists.
+ */
+export function parseMountOptions(texts: readonly string[]): MountOptions {
+  const options = defaultMountOptions();
+  for (const item of texts.flatMap((text) => text.split(','))) {
+    if (item === '') continue;
+    const equals = item.indexOf('=');
+    const name = equals < 0 ? item : item.slice(0, equals);
+    const value = equals < 0 ? undefined : item.slice(equals + 1);
+    if (name === 'rw' && value === undefined) {
+      options.readOnly = false;
+      continue;
+    }
+    const row = mountOptionRows.find((candidate) => candidate.name === name);
+    if (row === undefined) throw unknownOption(name);
+    if (row.value === undefined && value !== undefined) throw usage(`${name}: takes no value`);
+    if (row.value !== undefined && (value === undefined || value === '')) throw usage(`${name}: needs a value, ${name}=${row.value}`);
+    row.apply(options, value ?? '');
+  }
+  return options;
+}
+
+function unknownOption(name: string): PcacheError {
+  const names = mountOptionRows.map((row) => row.name);
+  const guess = nearest(name, names);
+  return usage(`${name}: unknown option`, guess === undefined ? `There are ${names.join(', ')}.` : `Did you mean ${guess}?`);
+}
+
+function integer(name: string, value: string, min: number, max: number): number {
+  const number = /^\d{1,10}$/.test(value) ? Number(value) : NaN;
+  if (!(number >= min && number <= max)) throw usage(`${name}=${value}: not a number from ${min} to ${max}`);
+  return number;
+}
+
+function usage(why: string, hint?: string): PcacheError {
+  return new PcacheError('usage', `mount option ${why}`, hint === undefined ? {} : { hint });
+}
