@@ -57,14 +57,14 @@ const rows = {
   EDQUOT: [122, 'disk quota exceeded'],
   ENOMEDIUM: [123, 'no medium found'],
   ECANCELED: [125, 'cancelled'],
-} as const satisfies Record<string, readonly [number, string]>;
+} satisfies Record<string, [number, string]>;
 
 export type ErrnoName = keyof typeof rows;
 
 /** Positive error numbers by name. */
-export const errno = Object.fromEntries(Object.entries(rows).map(([name, [number]]) => [name, number])) as {
-  readonly [Name in ErrnoName]: (typeof rows)[Name][0];
-};
+export const errno = Object.fromEntries(Object.entries(rows).map(([name, [number]]) => [name, number])) as Readonly<
+  Record<ErrnoName, number>
+>;
 
 const byNumber = new Map<number, { name: string; text: string }>(
   Object.entries(rows).map(([name, [number, text]]) => [number, { name, text }]),

@@ -1,0 +1,209 @@
+// The cache device in memory: a file, a file on tmpfs, or a block device, mapped once with mmap(2) and viewed by every thread.
+//
+// Invariants:
+// - The mapping is shared and covers the control area and whole segments only, which lie within the file. Files opened for writing are
+//   preallocated. So no store can fault.
+// - The process that maps it (`openCacheDevice`, `adoptCacheDevice`) unmaps it; a thread that attached only lets go of its views. Whoever
+//   closes the owner has made sure that no other thread still uses a view: touching unmapped memory kills the process.
+// - A read-only device is mapped read-only: a store through its views kills the process too. Nothing can change such a cache.
+// - Views are made in windows of up to 1 GiB (see `libc.view` for why) and cut into segments when first asked for. Hence a segment's `bytes` do
+//   not start at 0 of their `buffer`.
+
+import * as fs from 'node:fs';
+import { dirname } from 'node:path';
+import { PcacheError } from '../errors.js';
+import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_BYTES, segmentCountOf } from '../media/layout.js';
+import type { PhysicalSegmentId } from '../media/layout.js';
+import type { CacheDevice, Persistence, SegmentView } from './device.js';
+import { attempt, openDeviceFile } from './device-file.js';
+import { fileSystemOf, mmap, msync, munmap, view } from './libc.js';
+import { MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
+import { preallocate } from './preallocate.js';
+import { systemErrorFrom } from './system-error.js';
+
+/** All that another thread or a child process needs to use a mapped cache device; structured-cloneable and JSON. */
+export interface CacheDeviceHandle {
+  /** For messages. */
+  readonly path: string;
+  /** Of the open, locked file; another process gets it by inheritance, perhaps with another number. */
+  readonly fd: number;
+  readonly sizeBytes: number;
+  readonly persistence: Persistence;
+  readonly readOnly: boolean;
+  /** Of the mapping in this process. */
+  readonly address: number;
+}
+
+const WINDOW_SEGMENTS = 64;
+
+/**
+ * Creates and preallocates a cache file of zeros that only its owner can read; durable when it returns. Throws PcacheError `holds-data` if the
+ * path exists, `no-space` if the disk is full, `too-small` or `usage` for a size out of range; then no file is left.
+ */
+export function createCacheFile(path: string, sizeBytes: number): void {
+  if (!Number.isSafeInteger(sizeBytes) || sizeBytes % 512 !== 0) {
+    throw new PcacheError('usage', `${path}: a cache of ${sizeBytes} bytes: the size must be a multiple of 512`);
+  }
+  requireCacheSize(path, sizeBytes);
+  if (fs.existsSync(path)) throw new PcacheError('holds-data', `${path}: exists already`);
+  const fd = attempt(path, () => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600));
+  try {
+    attempt(path, () => fs.ftruncateSync(fd, sizeBytes));
+    preallocate(path, fd, sizeBytes, true);
+    attempt(path, () => fs.fsyncSync(fd));
+    syncDirectory(dirname(path));
+  } catch (error) {
+    fs.closeSync(fd);
+    fs.unlinkSync(path);
+    throw error;
+  }
+  fs.closeSync(fd);
+}
+
+export interface OpenCacheDeviceOptions {
+  readOnly?: boolean;
+  /** For readers: `none` reads beside a writer. */
+  lock?: 'shared' | 'none';
+}
+
+/**
+ * Opens, locks and maps a cache device. Throws PcacheError `not-found`, `permission`, `in-use`, `too-small`, `unsupported`, or `no-space` if a sparse
+ * file opened for writing can't be allocated. Looks at nothing on the media.
+ */
+export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = {}): MappedCacheDevice {
+  const readOnly = options.readOnly ?? false;
+  const file = openDeviceFile(path, { readOnly, ...(options.lock === undefined ? {} : { lock: options.lock }) });
+  try {
+    requireCacheSize(path, file.sizeBytes);
+    if (!readOnly && file.kind === 'file') preallocate(path, file.fd, file.sizeBytes, false);
+    const { type } = attempt(path, () => fileSystemOf(file.fd));
+    // A block device's file system is the one its node is on, devtmpfs: that says nothing about the device.
+    const inMemory = file.kind === 'file' && (type === TMPFS_MAGIC || type === RAMFS_MAGIC);
+    return adoptCacheDevice({ path, fd: file.fd, sizeBytes: file.sizeBytes, persistence: inMemory ? 'memory' : 'synced', readOnly });
+  } catch (error) {
+    fs.closeSync(file.fd);
+    throw error;
+  }
+}
+
+/** Maps a device whose descriptor this process inherited. The lock came with it. */
+export function adoptCacheDevice(handle: Omit<CacheDeviceHandle, 'address'>): MappedCacheDevice {
+  const protection = handle.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  const address = attempt(`${handle.path}: map`, () => mmap(mappedBytesOf(handle.sizeBytes), protection, MAP_SHARED, handle.fd, 0));
+  return new MappedCacheDevice({ ...handle, address }, true);
+}
+
+/** Views, in another thread of the process, what that process has mapped. The owner must outlive it. */
+export function attachCacheDevice(handle: CacheDeviceHandle): MappedCacheDevice {
+  return new MappedCacheDevice(handle, false);
+}
+
+export class MappedCacheDevice implements CacheDevice {
+  readonly handle: CacheDeviceHandle;
+  readonly sizeBytes: number;
+  readonly segmentCount: number;
+  readonly persistence: Persistence;
+  readonly readOnly: boolean;
+  readonly control: SegmentView;
+  readonly #address: number;
+  readonly #mappedBytes: number;
+  readonly #owner: boolean;
+  readonly #windows: (ArrayBuffer | undefined)[] = [];
+  readonly #segments: (SegmentView | undefined)[];
+  #open = true;
+
+  /** Use `openCacheDevice`, `adoptCacheDevice` or `attachCacheDevice`. */
+  constructor(handle: CacheDeviceHandle, owner: boolean) {
+    this.handle = handle;
+    this.sizeBytes = handle.sizeBytes;
+    this.segmentCount = segmentCountOf(handle.sizeBytes);
+    this.persistence = handle.persistence;
+    this.readOnly = handle.readOnly;
+    this.#address = handle.address;
+    this.#mappedBytes = mappedBytesOf(handle.sizeBytes);
+    this.#owner = owner;
+    this.#segments = new Array<SegmentView | undefined>(this.segmentCount).fill(undefined);
+    this.control = viewOf(view(handle.address, SEGMENTS_OFFSET), 0, SEGMENTS_OFFSET);
+  }
+
+  segment(id: PhysicalSegmentId): SegmentView {
+    return this.#segments[id] ?? this.#makeSegment(id);
+  }
+
+  addressOf(deviceOffset: number): number {
+    return this.#address + deviceOffset;
+  }
+
+  persist(deviceOffset: number, lengthBytes: number): void {
+    if (!(deviceOffset >= 0 && lengthBytes >= 0 && deviceOffset + lengthBytes <= this.#mappedBytes)) {
+      throw new RangeError(`persist: ${lengthBytes} bytes at ${deviceOffset}: beyond the ${this.#mappedBytes} bytes mapped`);
+    }
+    this.#requireOpen();
+    if (this.persistence === 'memory' || lengthBytes === 0) return;
+    const start = deviceOffset - (deviceOffset % PAGE_BYTES);
+    try {
+      msync(this.#address + start, deviceOffset + lengthBytes - start);
+    } catch (error) {
+      throw systemErrorFrom(`${this.handle.path}: sync of ${lengthBytes} bytes at ${deviceOffset}`, error, 'io');
+    }
+  }
+
+  close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#windows.length = 0;
+    this.#segments.fill(undefined);
+    if (!this.#owner) return;
+    munmap(this.#address, this.#mappedBytes);
+    fs.closeSync(this.handle.fd);
+  }
+
+  #makeSegment(id: PhysicalSegmentId): SegmentView {
+    if (!(Number.isInteger(id) && id >= 0 && id < this.segmentCount)) {
+      throw new RangeError(`segment: ${id}: the device has ${this.segmentCount}`);
+    }
+    this.#requireOpen();
+    const windowIndex = Math.floor(id / WINDOW_SEGMENTS);
+    const first = windowIndex * WINDOW_SEGMENTS;
+    const segments = Math.min(WINDOW_SEGMENTS, this.segmentCount - first);
+    this.#windows[windowIndex] ??= view(this.#address + SEGMENTS_OFFSET + first * SEGMENT_BYTES, segments * SEGMENT_BYTES);
+    const made = viewOf(this.#windows[windowIndex], (id - first) * SEGMENT_BYTES, SEGMENT_BYTES);
+    this.#segments[id] = made;
+    return made;
+  }
+
+  #requireOpen(): void {
+    if (!this.#open) throw new PcacheError('closed', `${this.handle.path}: cache device: closed`);
+  }
+}
+
+function viewOf(buffer: ArrayBuffer, offset: number, lengthBytes: number): SegmentView {
+  return {
+    bytes: new Uint8Array(buffer, offset, lengthBytes),
+    words: new Int32Array(buffer, offset, lengthBytes / 4),
+    view: new DataView(buffer, offset, lengthBytes),
+  };
+}
+
+function mappedBytesOf(sizeBytes: number): number {
+  return SEGMENTS_OFFSET + segmentCountOf(sizeBytes) * SEGMENT_BYTES;
+}
+
+function requireCacheSize(path: string, sizeBytes: number): void {
+  const mib = 1024 * 1024;
+  if (sizeBytes < CACHE_BYTES_MIN) {
+    throw new PcacheError('too-small', `${path}: ${sizeBytes} bytes: a cache needs ${CACHE_BYTES_MIN / mib} MiB or more`);
+  }
+  if (sizeBytes > CACHE_BYTES_MAX) {
+    throw new PcacheError('unsupported', `${path}: ${sizeBytes} bytes: a cache has ${CACHE_BYTES_MAX / mib ** 2} TiB at most`);
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = attempt(path, () => fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY));
+  try {
+    attempt(path, () => fs.fsyncSync(fd));
+  } finally {
+    fs.closeSync(fd);
+  }
+}
