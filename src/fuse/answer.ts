@@ -1,0 +1,39 @@
+// Sending answers. Invariants: every request but FORGET and its like gets exactly one answer, on the descriptor it came from, with the `unique`
+// it came with (bit 63, "resent", included); what the kernel can't take becomes EIO, never silence, for a request without an answer hangs
+// its caller.
+
+import { errno } from '../device/errno-codes.js';
+import { writev } from '../device/libc.js';
+import { NO_REPLY } from './file-system.js';
+import type { RequestSlot } from './request-slots.js';
+
+/** The kernel refuses an answer with an error of 512 or more, and leaves the request waiting. */
+const ERRNO_LIMIT = 512;
+
+/**
+ * Answers the slot's request. By the queue worker that read it, or, for a request that was PENDING, by any one thread of the process.
+ * Allocates nothing.
+ * @param result what the request's handler returned, or would have: a byte count, a size, 0, -errno or NO_REPLY
+ * @returns 0 if the kernel took it or doesn't want it any more (interrupted, unmounted); else the -errno of the failure, and the caller got EIO
+ */
+export function sendAnswer(slot: RequestSlot, result: number): number {
+  const request = slot.request;
+  if (result === NO_REPLY || (request.uniqueLo === 0 && request.uniqueHi === 0)) return 0;
+  let error = 0;
+  let smallBytes = 0;
+  if (result < 0) {
+    error = result;
+  } else {
+    smallBytes = slot.row === undefined ? -errno.EIO : slot.row.conclude(slot, result);
+    if (smallBytes < 0) {
+      error = smallBytes;
+      smallBytes = 0;
+    }
+  }
+  if (error <= -ERRNO_LIMIT) error = -errno.EIO;
+  const sent = writev(slot.fd, slot.iovec.address, slot.seal(error, smallBytes));
+  if (sent >= 0 || sent === -errno.ENOENT || sent === -errno.ENODEV) return 0;
+  // Data that can't be read (a cache device that was cut short) fails here. The request is most likely ended with EIO already; if it isn't, this does.
+  writev(slot.fd, slot.iovec.address, slot.seal(-errno.EIO, 0));
+  return sent;
+}

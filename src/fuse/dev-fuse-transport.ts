@@ -1,0 +1,100 @@
+// A queue worker on /dev/fuse: reads a request, has the file system answer it, sends the answer, and again. Runs in a worker thread, which it
+// blocks until the session ends. Invariants: nothing is allocated for a READ or WRITE; a request is answered exactly once, by this
+// worker or, if PENDING, by whoever got the slot; an exception in the file system becomes EIO for its request and is reported, and the worker goes on.
+
+import { errno } from '../device/errno-codes.js';
+import { addressOf, poll, read } from '../device/libc.js';
+import { POLLIN } from '../device/linux-constants.js';
+import { systemError } from '../device/system-error.js';
+import { sendAnswer } from './answer.js';
+import { PENDING, type FileSystem } from './file-system.js';
+import type { RequestSlot, RequestSlots } from './request-slots.js';
+import { wakeQueues } from './session.js';
+
+/** Bounded so that a lost wake-up would cost time, not a hang. */
+const SLOT_WAIT_MS = 1000;
+/** Reading from an aborted session, with FUSE_ABORT_ERROR negotiated. */
+const ECONNABORTED = 103;
+
+export interface QueueOptions {
+  /** This worker's descriptor: the session's, or a clone (see `queueDescriptors`). Several workers may share one. */
+  readonly fd: number;
+  /** This thread's view of the process's slots. */
+  readonly slots: RequestSlots;
+  readonly fileSystem: FileSystem;
+  /** One word for all workers: not 0 means to return before the next request; see `stopQueues`. */
+  readonly stopWord: Int32Array<SharedArrayBuffer>;
+  /** A file system threw, or an answer was refused by the kernel (`error` is an errno then); the request got EIO. */
+  readonly onError: (operation: string, error: unknown) => void;
+}
+
+/** Why a worker came to its end. `aborted`: through fusectl; whoever used the mount got errors. */
+export type QueueEnd = 'unmounted' | 'aborted' | 'stopped';
+
+/**
+ * Serves requests until the session ends or the stop word is set.
+ * Throws PcacheError `io` if the descriptor fails in another way.
+ */
+export function serveQueue(options: QueueOptions): QueueEnd {
+  const { fd, slots, stopWord } = options;
+  let slot: RequestSlot | undefined;
+  try {
+    while (Atomics.load(stopWord, 0) === 0) {
+      slot ??= slots.take(SLOT_WAIT_MS);
+      // All slots are with other threads: the kernel keeps further requests until one comes back.
+      if (slot === undefined) continue;
+      const length = read(fd, slot.requestAddress, slot.requestCapacityBytes);
+      if (length > 0) {
+        if (serveRequest(options, slot, length)) slot = undefined;
+      } else if (length === -errno.ENODEV || length === 0) {
+        return 'unmounted';
+      } else if (length === -ECONNABORTED) {
+        return 'aborted';
+      } else if (length === -errno.EAGAIN) {
+        waitReadable(fd);
+      } else if (length !== -errno.ENOENT && length !== -errno.EINTR) {
+        throw systemError(`FUSE descriptor ${fd}: read`, -length, 'io');
+      }
+    }
+    return 'stopped';
+  } finally {
+    if (slot !== undefined) slots.give(slot);
+  }
+}
+
+/** @returns whether the slot was handed on */
+function serveRequest({ fd, fileSystem, onError }: QueueOptions, slot: RequestSlot, lengthBytes: number): boolean {
+  let result = slot.receive(fd, lengthBytes);
+  const row = slot.row;
+  if (result === 0 && row !== undefined) {
+    try {
+      result = row.handle(fileSystem, slot);
+    } catch (error) {
+      onError(row.name, error);
+      slot.iovec.clear();
+      result = -errno.EIO;
+    }
+    if (result === PENDING) return true;
+  }
+  const failure = sendAnswer(slot, result);
+  if (failure !== 0) onError(row?.name ?? 'request', systemError('FUSE answer', -failure, 'io'));
+  if (slot.wantsAfterReply) fileSystem.afterReply(slot);
+  return false;
+}
+
+/** Waits until a non-blocking descriptor has a request (or its session's end) to tell. */
+function waitReadable(fd: number): void {
+  const pollfd = Int32Array.of(fd, POLLIN);
+  poll(addressOf(pollfd), 1, -1);
+}
+
+/**
+ * Ends the workers that share `stopWord` while the session stays mounted: each finishes its request and returns 'stopped'. Requests that
+ * nobody has read stay with the kernel. Call from another thread, once.
+ * @param fd any descriptor of the session
+ * @param workerCount how many workers may be waiting
+ */
+export function stopQueues(fd: number, stopWord: Int32Array<SharedArrayBuffer>, workerCount: number): void {
+  Atomics.store(stopWord, 0, 1);
+  wakeQueues(fd, workerCount);
+}

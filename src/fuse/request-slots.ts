@@ -1,0 +1,210 @@
+// Where requests lie between their arrival and their answer: one anonymous shared mapping, cut into slots, seen by all threads of the
+// process. Invariants:
+// - A slot belongs to one thread at a time: to the queue worker that took it, until its file system hands it on (PENDING); then to the thread
+//   it was handed to, until that has answered and given it back. Whatever hands a slot on does so through an atomic operation or a lock, so
+//   the new owner sees everything the old one stored.
+// - The operation's structure and header of a request (at most 80 bytes) end where the payload area begins. So a WRITE's payload is
+//   page-aligned, and the answer to a READ may be put together in the payload area without damaging the request.
+// - A slot's memory is touched only when it is used, and the slot given back last is taken first: idle slots cost nothing.
+//
+// One slot:   0            16          4016           4096                     +maxWrite      +4096          +16 KiB
+//             | out header | small answer | in headers | payload ............. | names' slack | reply iovec |
+
+import { PcacheError } from '../errors.js';
+import { mmap, munmap, view } from '../device/libc.js';
+import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../device/linux-constants.js';
+import { lock, unlock } from '../shared/mutex.js';
+import type { OpcodeRow } from './opcodes.js';
+import { decodeRequest } from './opcodes.js';
+import { IOVEC_BYTES, ReplyIovec } from './reply-iovec.js';
+import { ReplyBuilder, REPLY_BYTES_MAX } from './reply.js';
+import { FuseRequest } from './request.js';
+import { OUT_HEADER, WRITE_HEAD_BYTES } from './structs.js';
+
+const PAGE_BYTES = 4096;
+const PAYLOAD_START = PAGE_BYTES;
+const REQUEST_START = PAYLOAD_START - WRITE_HEAD_BYTES;
+/** The kernel wants room for max_write and the headers; a SETXATTR may bring up to 64 KiB, which max_write covers. */
+const SLACK_BYTES = PAGE_BYTES;
+
+/** `view` ends at 4 GiB; the whole region is one view. */
+const REGION_BYTES_MAX = 4 * 1024 ** 3 - PAGE_BYTES;
+export const SLOT_COUNT_DEFAULT = 256;
+
+/** Words of the shared pool: its mutex, the number of free slots, the stack of free slots, then two words a slot. */
+const WORD_MUTEX = 0;
+const WORD_FREE_COUNT = 1;
+const WORD_STACK = 2;
+const RECORD_WORDS = 2;
+const RECORD_FD = 0;
+const RECORD_LENGTH = 1;
+
+/** Structured-cloneable; valid in every thread of the process that created it. */
+export interface RequestSlotsHandle {
+  readonly address: number;
+  readonly count: number;
+  readonly maxWriteBytes: number;
+  readonly words: Int32Array<SharedArrayBuffer>;
+}
+
+const strideOf = (maxWriteBytes: number): number => PAYLOAD_START + maxWriteBytes + SLACK_BYTES + IOVEC_BYTES;
+
+/**
+ * Maps the slots of a process, once.
+ * @param maxWriteBytes max_write as negotiated; a multiple of the page size
+ * @param count slots, that is, requests that can be in hand at a time; at least one more than there are queue workers
+ * Throws PcacheError `usage` if that is more than 4 GiB, `io` if there is no address space.
+ */
+export function createRequestSlots(maxWriteBytes: number, count: number = SLOT_COUNT_DEFAULT): RequestSlotsHandle {
+  const regionBytes = strideOf(maxWriteBytes) * count;
+  if (!(maxWriteBytes > 0 && maxWriteBytes % PAGE_BYTES === 0 && count > 0 && regionBytes <= REGION_BYTES_MAX)) {
+    throw new PcacheError('usage', `request slots: ${count} of ${maxWriteBytes} bytes: must be whole pages and fit in 4 GiB`);
+  }
+  const address = mmap(regionBytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const words = new Int32Array(new SharedArrayBuffer((WORD_STACK + count + count * RECORD_WORDS) * 4));
+  words[WORD_FREE_COUNT] = count;
+  for (let i = 0; i < count; i++) words[WORD_STACK + i] = count - 1 - i;
+  return { address, count, maxWriteBytes, words };
+}
+
+/** Unmaps the slots; no thread may use them or views of them any more. */
+export function destroyRequestSlots(handle: RequestSlotsHandle): void {
+  munmap(handle.address, strideOf(handle.maxWriteBytes) * handle.count);
+}
+
+/** The slots as one thread sees them. */
+export class RequestSlots {
+  readonly handle: RequestSlotsHandle;
+  readonly #memory: ArrayBuffer;
+  readonly #slots: (RequestSlot | undefined)[];
+
+  constructor(handle: RequestSlotsHandle) {
+    this.handle = handle;
+    this.#memory = view(handle.address, strideOf(handle.maxWriteBytes) * handle.count);
+    this.#slots = new Array<RequestSlot | undefined>(handle.count);
+  }
+
+  /**
+   * Takes a free slot, waiting up to `timeoutMs` for one.
+   * No wake-up is missed: the free count is a futex word that `give` raises before it notifies, so a wait on 0 that begins later returns at once.
+   * @returns undefined if there was none
+   */
+  take(timeoutMs: number): RequestSlot | undefined {
+    const index = this.#pop();
+    if (index >= 0) return this.slot(index);
+    Atomics.wait(this.handle.words, WORD_FREE_COUNT, 0, timeoutMs);
+    const second = this.#pop();
+    return second < 0 ? undefined : this.slot(second);
+  }
+
+  /** Gives a slot back, by its owner, once. */
+  give(slot: RequestSlot): void {
+    const { words, count } = this.handle;
+    lock(words, WORD_MUTEX);
+    const free = words[WORD_FREE_COUNT]!;
+    if (free < count) {
+      words[WORD_STACK + free] = slot.index;
+      Atomics.store(words, WORD_FREE_COUNT, free + 1);
+    }
+    unlock(words, WORD_MUTEX);
+    if (free >= count) throw new PcacheError('internal', `request slot ${slot.index}: given back twice`);
+    // Several may have come free before the first sleeper ran, so it is not enough to notify when the count was 0.
+    Atomics.notify(words, WORD_FREE_COUNT, 1);
+  }
+
+  /** Number of free slots just now. */
+  get freeCount(): number {
+    return Atomics.load(this.handle.words, WORD_FREE_COUNT);
+  }
+
+  /** A slot by its number, which is how threads name it to each other; made when first asked for. */
+  slot(index: number): RequestSlot {
+    return (this.#slots[index] ??= new RequestSlot(this.handle, this.#memory, index));
+  }
+
+  #pop(): number {
+    const words = this.handle.words;
+    lock(words, WORD_MUTEX);
+    const free = words[WORD_FREE_COUNT]! - 1;
+    const index = free < 0 ? -1 : words[WORD_STACK + free]!;
+    if (free >= 0) Atomics.store(words, WORD_FREE_COUNT, free);
+    unlock(words, WORD_MUTEX);
+    return index;
+  }
+}
+
+/** One slot as one thread sees it: the request, and what its answer is made of. */
+export class RequestSlot {
+  readonly index: number;
+  readonly request: FuseRequest;
+  readonly reply: ReplyBuilder;
+  readonly iovec: ReplyIovec;
+  /** max_write bytes; holds a WRITE's payload, and is free for the answer to a READ. */
+  readonly payload: Uint8Array;
+  readonly payloadAddress: number;
+  /** Memory to read the request into. */
+  readonly requestAddress: number;
+  readonly requestCapacityBytes: number;
+  /** Set by the file system: call `afterReply` when the answer has been sent. */
+  wantsAfterReply = false;
+  /** The operation of the request; undefined if it is unknown or the request is malformed. */
+  row: OpcodeRow | undefined;
+
+  readonly #words: Int32Array<SharedArrayBuffer>;
+  readonly #record: number;
+  readonly #outHeader: Uint32Array;
+
+  constructor(handle: RequestSlotsHandle, memory: ArrayBuffer, index: number) {
+    if (!(Number.isInteger(index) && index >= 0 && index < handle.count)) throw new RangeError(`request slot ${index}: no such slot`);
+    const start = strideOf(handle.maxWriteBytes) * index;
+    const address = handle.address + start;
+    const iovecStart = PAYLOAD_START + handle.maxWriteBytes + SLACK_BYTES;
+    this.index = index;
+    this.#words = handle.words;
+    this.#record = WORD_STACK + handle.count + index * RECORD_WORDS;
+    this.#outHeader = new Uint32Array(memory, start, OUT_HEADER.bytes / 4);
+    this.requestAddress = address + REQUEST_START;
+    this.requestCapacityBytes = WRITE_HEAD_BYTES + handle.maxWriteBytes + SLACK_BYTES;
+    this.payload = new Uint8Array(memory, start + PAYLOAD_START, handle.maxWriteBytes);
+    this.payloadAddress = address + PAYLOAD_START;
+    this.request = new FuseRequest(memory, start + REQUEST_START, handle.maxWriteBytes);
+    this.reply = new ReplyBuilder(new Uint8Array(memory, start + OUT_HEADER.bytes, REPLY_BYTES_MAX), this.payload);
+    this.iovec = new ReplyIovec(new Uint32Array(memory, start + iovecStart, IOVEC_BYTES / 4), address + iovecStart, address);
+  }
+
+  /** The descriptor the request came from, and must be answered on. */
+  get fd(): number {
+    return this.#words[this.#record + RECORD_FD]!;
+  }
+
+  /**
+   * Takes note of a request of `lengthBytes` that was read into the slot from `fd`, and decodes it. @returns 0 or -errno
+   */
+  receive(fd: number, lengthBytes: number): number {
+    this.#words[this.#record + RECORD_FD] = fd;
+    this.#words[this.#record + RECORD_LENGTH] = lengthBytes;
+    return this.reopen();
+  }
+
+  /** Decodes the request in a thread the slot was handed to. @returns 0 or -errno, the same as `receive` did */
+  reopen(): number {
+    this.wantsAfterReply = false;
+    this.iovec.clear();
+    return decodeRequest(this, this.#words[this.#record + RECORD_LENGTH]!);
+  }
+
+  /**
+   * Writes the out header. @returns the number of iovec entries to send from `iovec.address`
+   * @param error 0 or -errno
+   * @param smallBytes bytes of the small answer behind the header; 0 if the answer is data in `iovec`
+   */
+  seal(error: number, smallBytes: number): number {
+    const withData = error === 0 && smallBytes === 0;
+    this.iovec.setHeaderBytes(OUT_HEADER.bytes + smallBytes);
+    this.#outHeader[0] = OUT_HEADER.bytes + smallBytes + (withData ? this.iovec.dataBytes : 0);
+    this.#outHeader[1] = error;
+    this.#outHeader[2] = this.request.uniqueLo;
+    this.#outHeader[3] = this.request.uniqueHi;
+    return withData ? this.iovec.count : 1;
+  }
+}
