@@ -1,0 +1,226 @@
+// The gateway header: what this gateway remembers about a cache, in the page that the kernel never reads or writes. Two copies of 2 KiB; the valid
+// one with the higher generation is current and a writer overwrites the other. Invariants: a cache without a header is a good cache (the kernel
+// made it); crc, format version and magic stay where they are in every version to come, and the CRC always covers the whole copy after itself, so
+// that an old program can tell a newer header from a broken one.
+
+import { pcacheCrcOfRange } from './crc32c.js';
+import type { Decoded } from './decoded.js';
+import { accepted, refused } from './decoded.js';
+import { KSET_SEQUENCE_MAX } from './kset.js';
+import { GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, SECTOR_BYTES, VOLUME_BYTES_MAX } from './layout.js';
+import { structLayout } from './struct-layout.js';
+import type { CopyIndex } from './two-copy-record.js';
+import { allZero, holds, readU64, viewOf, writeU64 } from './u64.js';
+
+/** The version written here. A higher one is refused: it may mean something that must not be ignored. */
+export const GATEWAY_FORMAT_VERSION = 1;
+export const BACKING_IDENTITY_BYTES_MAX = 512;
+const BOOT_ID_BYTES = 36;
+
+export const GATEWAY_HEADER_LAYOUT = structLayout('gateway_header', GATEWAY_HEADER_BYTES, {
+  crc: [0, 4],
+  format_version: [4, 4],
+  magic: [8, 8],
+  generation: [16, 4],
+  state: [20, 4],
+  uuid: [24, 16],
+  volume_bytes: [40, 8],
+  sequence_limit: [48, 8],
+  created_ms: [56, 8],
+  boot_id: [64, BOOT_ID_BYTES],
+  backing_identity_bytes: [100, 4],
+  backing_identity: [104, BACKING_IDENTITY_BYTES_MAX],
+  /** Zero; room for what later versions add. */
+  reserved: [616, GATEWAY_HEADER_BYTES - 616],
+});
+const AT = GATEWAY_HEADER_LAYOUT;
+
+const MAGIC = new TextEncoder().encode('PCACHEGW');
+const STATES = ['clean', 'open'] as const;
+
+/** `open`: a program that uses the cache has not yet closed it in order, so keys may be staged in the log's open kset. */
+export type GatewayState = (typeof STATES)[number];
+
+export interface GatewayHeader {
+  /** 16 bytes, made when the cache is formatted. */
+  readonly uuid: Uint8Array;
+  /** Size of the volume; 0 while the cache is not bound to a backing device. */
+  readonly volumeBytes: number;
+  /** What the backing device calls itself, at most 512 bytes of UTF-8; '' while not bound. */
+  readonly backingIdentity: string;
+  /** The host's boot (36 characters of ASCII) in which the log's open kset was staged, or ''. */
+  readonly bootId: string;
+  /** 1 to 2^48 - 1: no kset sequence at or above it has been used. */
+  readonly sequenceLimit: number;
+  readonly state: GatewayState;
+  /** When the cache was made, milliseconds since 1970. */
+  readonly createdMs: number;
+}
+
+/** A header as read, and where from. */
+export interface CurrentGatewayHeader {
+  readonly value: GatewayHeader;
+  readonly index: CopyIndex;
+  /** Rises by one with every write. */
+  readonly generation: number;
+  readonly otherValid: boolean;
+}
+
+/**
+ * Why there is no header.
+ * - `absent`: neither copy has its magic; the kernel, or another program, made the cache.
+ * - `damaged`: there was one, and no copy is valid.
+ * - `newer`: a later version of this program wrote it.
+ */
+export type GatewayHeaderRead =
+  | ({ readonly ok: true } & CurrentGatewayHeader)
+  | { readonly ok: false; readonly kind: 'absent' | 'damaged' | 'newer'; readonly reason: string };
+
+/** Kset sequences that a cache may use up in each millisecond of its life and still stay below those of a cache formatted later. */
+const SEQUENCES_PER_MS = 64;
+
+/**
+ * The header of a new cache: not bound, clean. Its sequence limit, where the sequences of its ksets start, comes from the time, so that they are
+ * above those of any cache that was on the device before, whose ksets may still stand in segments to be used as log.
+ * `uuid`: 16 random bytes; `nowMs`: milliseconds since 1970.
+ */
+export function newGatewayHeader(uuid: Uint8Array, nowMs: number): GatewayHeader {
+  const createdMs = Math.max(0, Math.floor(nowMs));
+  // A clock set far into the future must not use up the 48 bits.
+  const sequenceLimit = Math.max(1, Math.min(createdMs * SEQUENCES_PER_MS, 2 ** 48 - 2 ** 40));
+  return { uuid: Uint8Array.from(uuid), volumeBytes: 0, backingIdentity: '', bootId: '', sequenceLimit, state: 'clean', createdMs };
+}
+
+type CopyRead =
+  | { readonly kind: 'absent' }
+  | { readonly kind: 'damaged'; readonly reason: string }
+  | { readonly kind: 'newer'; readonly version: number; readonly generation: number }
+  | { readonly kind: 'valid'; readonly value: GatewayHeader; readonly generation: number };
+
+function hasMagic(bytes: Uint8Array, offset: number): boolean {
+  return MAGIC.every((byte, index) => bytes[offset + AT.magic + index] === byte);
+}
+
+function readCopy(bytes: Uint8Array, offset: number): CopyRead {
+  if (!holds(bytes, offset, GATEWAY_HEADER_BYTES)) return { kind: 'damaged', reason: 'too few bytes' };
+  if (!hasMagic(bytes, offset)) return { kind: 'absent' };
+  const view = viewOf(bytes);
+  if (view.getUint32(offset + AT.crc, true) !== pcacheCrcOfRange(bytes, offset + AT.format_version, offset + GATEWAY_HEADER_BYTES)) {
+    return { kind: 'damaged', reason: 'bad CRC' };
+  }
+  const version = view.getUint32(offset + AT.format_version, true);
+  const generation = view.getUint32(offset + AT.generation, true);
+  if (version > GATEWAY_FORMAT_VERSION) return { kind: 'newer', version, generation };
+  if (version < 1) return { kind: 'damaged', reason: `format version ${version}` };
+  const fields = decodeFields(bytes, view, offset);
+  return fields.ok ? { kind: 'valid', value: fields.value, generation } : { kind: 'damaged', reason: fields.reason };
+}
+
+function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decoded<GatewayHeader> {
+  const state = STATES[view.getUint32(offset + AT.state, true)];
+  const identityBytes = view.getUint32(offset + AT.backing_identity_bytes, true);
+  if (state === undefined) return refused('unknown state');
+  if (identityBytes > BACKING_IDENTITY_BYTES_MAX) return refused(`a backing identity of ${identityBytes} bytes`);
+  const bootId = decodeBootId(bytes, offset + AT.boot_id);
+  const backingIdentity = decodeText(bytes, offset + AT.backing_identity, identityBytes);
+  if (bootId === undefined) return refused('a boot id that is not ASCII');
+  if (backingIdentity === undefined) return refused('a backing identity that is not UTF-8');
+  const header: GatewayHeader = {
+    uuid: Uint8Array.from(bytes.subarray(offset + AT.uuid, offset + AT.uuid + 16)),
+    volumeBytes: readU64(view, offset + AT.volume_bytes),
+    backingIdentity,
+    bootId,
+    sequenceLimit: readU64(view, offset + AT.sequence_limit),
+    state,
+    createdMs: readU64(view, offset + AT.created_ms),
+  };
+  const problem = gatewayHeaderProblem(header);
+  return problem === undefined ? accepted(header) : refused(problem);
+}
+
+function decodeBootId(bytes: Uint8Array, offset: number): string | undefined {
+  if (allZero(bytes, offset, BOOT_ID_BYTES)) return '';
+  const text = bytes.subarray(offset, offset + BOOT_ID_BYTES);
+  return text.every((byte) => byte > 0x20 && byte < 0x7f) ? String.fromCharCode(...text) : undefined;
+}
+
+function decodeText(bytes: Uint8Array, offset: number, lengthBytes: number): string | undefined {
+  // Copied: a TextDecoder takes no shared memory.
+  const text = new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes.subarray(offset, offset + lengthBytes)));
+  const encoded = new TextEncoder().encode(text);
+  const same = encoded.byteLength === lengthBytes && encoded.every((byte, index) => bytes[offset + index] === byte);
+  return same ? text : undefined;
+}
+
+/** Which field of a header can't be stored, or makes no sense; `undefined` if none. */
+export function gatewayHeaderProblem(header: GatewayHeader): string | undefined {
+  const { uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, createdMs } = header;
+  if (uuid.byteLength !== 16) return `a UUID of ${uuid.byteLength} bytes`;
+  if (!Number.isSafeInteger(volumeBytes) || volumeBytes < 0 || volumeBytes > VOLUME_BYTES_MAX) return `a volume of ${volumeBytes} bytes`;
+  if (volumeBytes % SECTOR_BYTES !== 0) return `a volume of ${volumeBytes} bytes, not a multiple of ${SECTOR_BYTES}`;
+  if (new TextEncoder().encode(backingIdentity).byteLength > BACKING_IDENTITY_BYTES_MAX) return 'a backing identity of more than 512 bytes';
+  if (new TextDecoder('utf-8', { ignoreBOM: true }).decode(new TextEncoder().encode(backingIdentity)) !== backingIdentity)
+    return 'a backing identity that is not UTF-8';
+  if (bootId !== '' && !/^[\x21-\x7e]{36}$/.test(bootId)) return 'a boot id that is not 36 characters of ASCII';
+  if (!Number.isSafeInteger(sequenceLimit) || sequenceLimit < 1 || sequenceLimit > KSET_SEQUENCE_MAX)
+    return `a sequence limit of ${sequenceLimit}`;
+  if (!Number.isSafeInteger(createdMs) || createdMs < 0) return `a creation time of ${createdMs} ms`;
+  return undefined;
+}
+
+/** `control`: device bytes from 0. Never throws, whatever they hold. */
+export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
+  const copies = [readCopy(control, GATEWAY_HEADER_OFFSETS[0]), readCopy(control, GATEWAY_HEADER_OFFSETS[1])] as const;
+  const newer = copies.find((copy) => copy.kind === 'newer');
+  if (newer !== undefined) {
+    return { ok: false, kind: 'newer', reason: `gateway header of format ${newer.version}, this program knows ${GATEWAY_FORMAT_VERSION}` };
+  }
+  const [first, second] = copies;
+  const otherValid = first.kind === 'valid' && second.kind === 'valid';
+  if (second.kind === 'valid' && (first.kind !== 'valid' || second.generation > first.generation)) {
+    return { ok: true, index: 1, value: second.value, generation: second.generation, otherValid };
+  }
+  if (first.kind === 'valid') return { ok: true, index: 0, value: first.value, generation: first.generation, otherValid };
+  if (first.kind === 'absent' && second.kind === 'absent') return { ok: false, kind: 'absent', reason: 'no gateway header' };
+  const reasons = copies.map((copy) => (copy.kind === 'damaged' ? copy.reason : 'absent'));
+  return { ok: false, kind: 'damaged', reason: `no valid copy of the gateway header: ${reasons.join(', ')}` };
+}
+
+/** One copy in full. Throws RangeError for a header that `gatewayHeaderProblem` refuses, and for a generation that is no u32. */
+export function encodeGatewayHeader(control: Uint8Array, index: CopyIndex, header: GatewayHeader, generation: number): void {
+  const problem = gatewayHeaderProblem(header);
+  if (problem !== undefined) throw new RangeError(`gateway header: ${problem}`);
+  if (!Number.isInteger(generation) || generation < 0 || generation > 0xffffffff)
+    throw new RangeError(`gateway header: generation ${generation}`);
+  const offset = GATEWAY_HEADER_OFFSETS[index];
+  const view = viewOf(control);
+  const identity = new TextEncoder().encode(header.backingIdentity);
+  control.fill(0, offset, offset + GATEWAY_HEADER_BYTES);
+  view.setUint32(offset + AT.format_version, GATEWAY_FORMAT_VERSION, true);
+  control.set(MAGIC, offset + AT.magic);
+  view.setUint32(offset + AT.generation, generation, true);
+  view.setUint32(offset + AT.state, STATES.indexOf(header.state), true);
+  control.set(header.uuid, offset + AT.uuid);
+  writeU64(view, offset + AT.volume_bytes, header.volumeBytes);
+  writeU64(view, offset + AT.sequence_limit, header.sequenceLimit);
+  writeU64(view, offset + AT.created_ms, header.createdMs);
+  control.set(new TextEncoder().encode(header.bootId), offset + AT.boot_id);
+  view.setUint32(offset + AT.backing_identity_bytes, identity.byteLength, true);
+  control.set(identity, offset + AT.backing_identity);
+  view.setUint32(offset + AT.crc, pcacheCrcOfRange(control, offset + AT.format_version, offset + GATEWAY_HEADER_BYTES), true);
+}
+
+/**
+ * Writes the copy that is not current (copy 0 if there is no current one) and returns what is current now. The caller persists
+ * GATEWAY_HEADER_OFFSETS[result.index], +GATEWAY_HEADER_BYTES, before relying on it. Throws as `encodeGatewayHeader`.
+ */
+export function writeGatewayHeader(
+  control: Uint8Array,
+  header: GatewayHeader,
+  current: Pick<CurrentGatewayHeader, 'index' | 'generation'> | undefined,
+): CurrentGatewayHeader {
+  const index: CopyIndex = current?.index === 0 ? 1 : 0;
+  const generation = (current?.generation ?? 0) + 1;
+  encodeGatewayHeader(control, index, header, generation);
+  return { value: header, index, generation, otherValid: current !== undefined };
+}
