@@ -12,8 +12,8 @@ import * as fs from 'node:fs';
 import { PcacheError, type PcacheErrorCode } from '../errors.js';
 import { majorOf, minorOf } from './device-number.js';
 import { errno } from './errno-codes.js';
-import { flock, ioctl } from './libc.js';
-import { BLKGETSIZE64, LOCK_EX, LOCK_NB, LOCK_SH } from './linux-constants.js';
+import { fcntl, flock, ioctl } from './libc.js';
+import { BLKGETSIZE64, F_SETFL, LOCK_EX, LOCK_NB, LOCK_SH } from './linux-constants.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
 
 export type DeviceKind = 'file' | 'block';
@@ -48,6 +48,7 @@ export function openDeviceFile(path: string, options: OpenDeviceFileOptions): De
   if (kind === 'block' && lock === 'exclusive') flags |= fs.constants.O_EXCL;
   const fd = openFile(path, flags);
   try {
+    fcntl(fd, F_SETFL, 0);
     const opened = fs.fstatSync(fd);
     if (kindOf(path, opened) !== kind) throw new PcacheError('busy', `${path}: replaced by something else while it was opened`);
     if (lock !== 'none') lockFile(path, fd, kind, lock, opened);

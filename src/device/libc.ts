@@ -14,7 +14,7 @@
 
 import koffi from 'koffi';
 import { systemError } from './system-error.js';
-import { MS_SYNC } from './linux-constants.js';
+import { AT_EMPTY_PATH, MS_SYNC, STATX_DIOALIGN } from './linux-constants.js';
 
 /** Memory for a call to read or fill: anything over a plain ArrayBuffer, or null. koffi passes its address; nothing is copied. */
 export type CallMemory = Uint8Array | Int32Array | Uint32Array | null;
@@ -53,6 +53,9 @@ const cIoctl = library.func('ioctl', 'int', ['int', 'ulong', '...']) as Call<[fd
 const cFcntl = library.func('fcntl', 'int', ['int', 'int', '...']) as Call<[fd: N, command: N, type: string, argument: N]>;
 const cOpen = library.func('open', 'int', ['str', 'int', '...']) as Call<[path: string, flags: N, type: string, mode: N]>;
 const cFstatfs = library.func('fstatfs', 'int', ['int', 'void *']) as Call<[fd: N, buffer: CallMemory]>;
+const cStatx = library.func('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']) as Call<
+  [directory: N, path: string, flags: N, mask: N, buffer: CallMemory]
+>;
 const cMount = library.func('mount', 'int', ['str', 'str', 'str', 'ulong', 'str']) as Call<
   [source: string, target: string, type: string, flags: N, data: string]
 >;
@@ -187,6 +190,17 @@ export function fileSystemOf(fd: number): { type: number; fsid: string } {
   const buffer = Buffer.alloc(256);
   checked(cFstatfs(fd, buffer), 'fstatfs');
   return { type: buffer.readUInt32LE(0), fsid: buffer.subarray(56, 64).toString('hex') };
+}
+
+/**
+ * What direct I/O on `fd` must be aligned to: 0 for `offsetBytes` means that it is not possible; undefined that the kernel (before 6.1) or the
+ * file system doesn't say.
+ */
+export function directIoAlignment(fd: number): { memoryBytes: number; offsetBytes: number } | undefined {
+  const buffer = Buffer.alloc(256);
+  if (cStatx(fd, '', AT_EMPTY_PATH, STATX_DIOALIGN, buffer) < 0) return undefined;
+  if ((buffer.readUInt32LE(0) & STATX_DIOALIGN) === 0) return undefined;
+  return { memoryBytes: buffer.readUInt32LE(152), offsetBytes: buffer.readUInt32LE(156) };
 }
 
 export function mount(source: string, target: string, type: string, flags: number, data: string): void {

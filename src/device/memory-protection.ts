@@ -1,0 +1,44 @@
+// Keeping a process that serves a block device alive and moving when memory is short. The kernel may need to write dirty pages *through* this
+// process to get memory back, so the process must not wait for such memory, must not be paged out, and should be the last to be killed.
+//
+// Each helper says whether it worked; all need privileges, and the program works without them.
+
+import * as fs from 'node:fs';
+import { PcacheError } from '../errors.js';
+import { mlockall, prctl } from './libc.js';
+import { MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, PR_SET_IO_FLUSHER } from './linux-constants.js';
+import { errnoOf } from './system-error.js';
+
+/**
+ * Tells the kernel that the calling thread takes part in writing out memory: its allocations then don't wait for I/O (prctl(2), Linux 5.6, CAP_SYS_RESOURCE). Threads
+ * and processes that it starts afterwards inherit it; call it before starting workers.
+ */
+export function becomeIoFlusher(): boolean {
+  return worked(() => prctl(PR_SET_IO_FLUSHER, 1));
+}
+
+/**
+ * Keeps what the process has in memory there. Only pages once touched count, so that the mapping of a large cache device is not read in. `future`: also
+ * mappings still to be made.
+ */
+export function lockMemory(options: { future?: boolean } = {}): boolean {
+  return worked(() => mlockall(MCL_CURRENT | MCL_ONFAULT | (options.future === true ? MCL_FUTURE : 0)));
+}
+
+/** Sets how readily the kernel kills this process for its memory: -1000 (never) to 1000. Below the present value it needs CAP_SYS_RESOURCE. */
+export function adjustOomScore(value: number): boolean {
+  if (!(Number.isInteger(value) && value >= -1000 && value <= 1000))
+    throw new RangeError(`adjustOomScore: ${value}: must be -1000 to 1000`);
+  return worked(() => fs.writeFileSync('/proc/self/oom_score_adj', String(value)));
+}
+
+/** False for whatever the system refuses; a bug still throws. */
+function worked(call: () => unknown): boolean {
+  try {
+    call();
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === undefined && !(error instanceof PcacheError)) throw error;
+    return false;
+  }
+}
