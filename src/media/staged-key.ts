@@ -4,18 +4,17 @@
 //
 // The word is a mixing hash, not a CRC: it must be cheap, and must tell a key that was stored whole, for this kset at this place, from what an
 // older kset or a half-finished store left there. The sequence and the place go into it, so what was once staged elsewhere does not match.
-// The mixing steps are those of MurmurHash3 (Austin Appleby, public domain).
+//
+// A word is taken in by xor, multiplication by an odd number and a shifted xor: each step can be undone, so two keys that differ in one word never
+// get the same lane. The finish is that of MurmurHash3 (Austin Appleby, public domain).
 
 const MULTIPLIER_A = 0xcc9e2d51 | 0;
-const MULTIPLIER_B = 0x1b873593;
-const MULTIPLIER_C = 0x85ebca6b | 0;
-const MULTIPLIER_D = 0xc2b2ae35 | 0;
+const MULTIPLIER_B = 0x85ebca6b | 0;
+const MULTIPLIER_C = 0xc2b2ae35 | 0;
 
 function mix(hash: number, word: number): number {
-  let k = Math.imul(word, MULTIPLIER_A);
-  k = (k << 15) | (k >>> 17);
-  const h = hash ^ Math.imul(k, MULTIPLIER_B);
-  return (Math.imul((h << 13) | (h >>> 19), 5) + 0xe6546b64) | 0;
+  const product = Math.imul(hash ^ word, MULTIPLIER_A);
+  return product ^ (product >>> 15);
 }
 
 /**
@@ -25,7 +24,7 @@ function mix(hash: number, word: number): number {
 export function stagedKeyCheck(view: DataView, keyOffset: number, ksetSequence: number, cacheSegId: number, ksetOffset: number): number {
   // Two lanes, so that the processor can work on both at once.
   let a = mix(0x50434b31, ksetSequence | 0);
-  let b = mix(0x47570001, Math.floor(ksetSequence / 0x1_0000_0000));
+  let b = mix(0x47570001, (ksetSequence * 2 ** -32) | 0);
   a = mix(a, cacheSegId);
   b = mix(b, ksetOffset);
   a = mix(a, view.getInt32(keyOffset, true));
@@ -37,9 +36,9 @@ export function stagedKeyCheck(view: DataView, keyOffset: number, ksetSequence: 
   a = mix(a, view.getInt32(keyOffset + 24, true));
   b = mix(b, view.getInt32(keyOffset + 28, true));
   a = mix(a, view.getInt32(keyOffset + 32, true));
-  let hash = mix(a, b);
-  hash = Math.imul(hash ^ (hash >>> 16), MULTIPLIER_C);
-  hash = Math.imul(hash ^ (hash >>> 13), MULTIPLIER_D);
+  let hash = mix((a << 16) | (a >>> 16), b);
+  hash = Math.imul(hash ^ (hash >>> 16), MULTIPLIER_B);
+  hash = Math.imul(hash ^ (hash >>> 13), MULTIPLIER_C);
   hash = (hash ^ (hash >>> 16)) >>> 0;
   return hash === 0 ? 1 : hash;
 }
