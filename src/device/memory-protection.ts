@@ -9,26 +9,28 @@ import { mlockall, prctl } from './libc.js';
 import { MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT, PR_SET_IO_FLUSHER } from './linux-constants.js';
 import { errnoOf } from './system-error.js';
 
+// linux/capability.h
+const CAP_IPC_LOCK = 14n;
+
 /**
  * Tells the kernel that the calling thread takes part in writing out memory: its allocations then don't wait for I/O (prctl(2), Linux 5.6, CAP_SYS_RESOURCE). Threads
  * and processes that it starts afterwards inherit it; call it before starting workers.
  */
-export function becomeIoFlusher(): boolean {
+export function ioFlusher(): boolean {
   return worked(() => prctl(PR_SET_IO_FLUSHER, 1));
 }
 
 /**
- * Keeps what the process has in memory there. Only pages once touched count, so that the mapping of a large cache device is not read in. `future`: also
- * mappings still to be made.
+ * Keeps what the process touches in memory there, now and later. The mapping of a cache device is not meant: mapping one afterwards exempts it, so call this
+ * first. Without CAP_IPC_LOCK nothing is done: under a limit on locked memory every later allocation could fail.
  */
-export function lockMemory(options: { future?: boolean } = {}): boolean {
-  return worked(() => mlockall(MCL_CURRENT | MCL_ONFAULT | (options.future === true ? MCL_FUTURE : 0)));
+export function lockMemory(): boolean {
+  return mayLockMemory() && worked(() => mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT));
 }
 
 /** Sets how readily the kernel kills this process for its memory: -1000 (never) to 1000. Below the present value it needs CAP_SYS_RESOURCE. */
-export function adjustOomScore(value: number): boolean {
-  if (!(Number.isInteger(value) && value >= -1000 && value <= 1000))
-    throw new RangeError(`adjustOomScore: ${value}: must be -1000 to 1000`);
+export function oomScoreAdj(value: number): boolean {
+  if (!(Number.isInteger(value) && value >= -1000 && value <= 1000)) throw new RangeError(`oomScoreAdj: ${value}: must be -1000 to 1000`);
   return worked(() => fs.writeFileSync('/proc/self/oom_score_adj', String(value)));
 }
 
@@ -41,4 +43,11 @@ function worked(call: () => unknown): boolean {
     if (errnoOf(error) === undefined && !(error instanceof PcacheError)) throw error;
     return false;
   }
+}
+
+function mayLockMemory(): boolean {
+  let status = '';
+  worked(() => (status = fs.readFileSync('/proc/self/status', 'utf8')));
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status)?.[1] ?? '0';
+  return ((BigInt(`0x${effective}`) >> CAP_IPC_LOCK) & 1n) === 1n;
 }
