@@ -143,6 +143,14 @@ export class CacheTree {
     return this.#replace(subtree, sector, sectors, flags, packPlace(segment, dataSector), generation | 0);
   }
 
+  /**
+   * Makes sure that the subtree can take `extents` more, so that inserts that add no more than that (two each at most) can't fail while its
+   * lock is held. Returns false if there is no memory.
+   */
+  reserve(subtree: number, extents: number): boolean {
+    return this.#subtrees.reserve(subtree, extents);
+  }
+
   /** Forgets a range: the reverse of `insert`. Returns false if there is no memory to split the extent that it is in the middle of. */
   remove(subtree: number, sector: number, sectors: number): boolean {
     checkRange(sector, sectors);

@@ -1,0 +1,83 @@
+// The cache as one thread sees it: its parts over the shared state, put together. Knows no FUSE and no backing device, and never waits:
+// whoever uses it does the I/O and the waiting.
+
+import type { CacheDevice } from '../device/device.js';
+import { countersOf } from '../shared/counters.js';
+import { signal } from '../shared/event-word.js';
+import { CacheRecords } from './cache-records.js';
+import { CacheTree } from './cache-tree.js';
+import { KsetLog } from './kset-log.js';
+import { Reader } from './reader.js';
+import { SegmentTable } from './segment-table.js';
+import { NumberWord, Word } from './shared-state.js';
+import type { CacheShared } from './shared-state.js';
+import { SEQUENCE_CLAIM } from './sequence-claim.js';
+import { Writer } from './writer.js';
+
+export class Cache {
+  readonly shared: CacheShared;
+  readonly device: CacheDevice;
+  readonly tree: CacheTree;
+  readonly segments: SegmentTable;
+  readonly log: KsetLog;
+  readonly records: CacheRecords;
+  readonly reader: Reader;
+  readonly writer: Writer;
+  /** This thread's slice; only it adds to it. */
+  readonly counters: Float64Array;
+
+  /**
+   * @param head data head that this thread's writes go to, modulo the number of heads
+   * @param counterSlice this thread's slice of the counters
+   * @param clock milliseconds from a monotonic clock
+   */
+  constructor(shared: CacheShared, device: CacheDevice, head: number, counterSlice: number, clock: () => number) {
+    this.shared = shared;
+    this.device = device;
+    this.counters = countersOf(shared.counters, counterSlice);
+    this.tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
+    this.segments = new SegmentTable(shared, device);
+    this.log = new KsetLog(shared, this.segments, device, clock);
+    this.records = new CacheRecords(shared, this.segments, device);
+    this.reader = new Reader(shared, this.tree, this.segments);
+    this.writer = new Writer(shared, this.tree, this.segments, this.log, head, this.counters);
+  }
+
+  /** Bytes in the log that are not on the backing device yet. */
+  get dirtyBytes(): number {
+    return this.shared.numbers[NumberWord.dirtyBytes]!;
+  }
+
+  /**
+   * One step of the log worker: makes closed ksets durable, prepares the next log segment, claims more sequence numbers when they run low,
+   * and closes a kset that has been open for `maxAgeMs`. Returns whether it did anything. Throws PcacheError `io`.
+   */
+  logStep(maxAgeMs: number): boolean {
+    const { numbers } = this.shared;
+    if (numbers[NumberWord.sequenceLimit]! - numbers[NumberWord.openSequence]! < SEQUENCE_CLAIM / 2) {
+      this.records.raiseSequenceLimit(numbers[NumberWord.sequenceLimit]! + SEQUENCE_CLAIM);
+    }
+    const prepared = this.log.prepareNextLogSegment();
+    const closed = this.log.closeIfOlder(maxAgeMs);
+    return this.log.commitStep() > 0 || closed || prepared;
+  }
+
+  /** Counts one more writer that waits for room; from then on no newcomer takes a fresh segment. Wakes those who can make room. */
+  addRoomWaiter(): void {
+    Atomics.add(this.shared.words, Word.roomWaiters, 1);
+    signal(this.shared.words, Word.logWorkEvent);
+    signal(this.shared.words, Word.backgroundWorkEvent);
+  }
+
+  removeRoomWaiter(): void {
+    Atomics.sub(this.shared.words, Word.roomWaiters, 1);
+  }
+
+  /**
+   * The last step of closing a cache in order: everything must be durable and no other thread may use the cache any more. Marks the media as
+   * closed. Throws PcacheError `io`.
+   */
+  markClean(): void {
+    this.records.storeGatewayHeader({ state: 'clean' });
+  }
+}

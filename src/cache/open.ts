@@ -1,0 +1,238 @@
+// Opens a cache: reads the media, replays the log into new shared memory, and claims the cache for this gateway. Runs alone, before any
+// other thread uses the device.
+
+import type { CacheDevice } from '../device/device.js';
+import { PcacheError } from '../errors.js';
+import type { GatewayHeader } from '../media/gateway-header.js';
+import { writeGatewayHeader } from '../media/gateway-header.js';
+import {
+  GATEWAY_HEADER_BYTES,
+  GATEWAY_HEADER_OFFSETS,
+  KSET_HEADER_BYTES,
+  SECTOR_BYTES,
+  SEGMENT_DATA_OFFSET,
+  VOLUME_BYTES_MAX,
+  VOLUME_BYTES_MIN,
+} from '../media/layout.js';
+import type { CacheSegId } from '../media/layout.js';
+import { createCounters } from '../shared/counters.js';
+import { KsetLog } from './kset-log.js';
+import { readCacheMedia } from './cache-media.js';
+import type { CacheMedia } from './cache-media.js';
+import { CacheRecords } from './cache-records.js';
+import { CacheTree } from './cache-tree.js';
+import { indexArenaBytes } from './index-arena.js';
+import { replay } from './replay.js';
+import type { Replay } from './replay.js';
+import { SegmentTable } from './segment-table.js';
+import { SEQUENCE_CLAIM } from './sequence-claim.js';
+import {
+  HeadWord,
+  NumberWord,
+  SEALED_RING_ENTRIES,
+  SealedFlag,
+  SealedWord,
+  SegmentState,
+  Word,
+  headCountFor,
+  sharedFloat64,
+  sharedInt32,
+} from './shared-state.js';
+import type { CacheShared } from './shared-state.js';
+
+export interface OpenOptions {
+  readonly volumeBytes: number;
+  /** Of the backing device, see `device/backing-identity`. */
+  readonly backingIdentity: string;
+  /** Accept a backing device of another identity (but the same size) and remember it. */
+  readonly adopt: boolean;
+  /** The boot of this host (/proc/sys/kernel/random/boot_id): 36 characters. */
+  readonly bootId: string;
+  /** Data heads wanted: threads that write. */
+  readonly writers: number;
+  /** Threads that count. */
+  readonly counterSlices: number;
+  /** Changes nothing on the media; nothing may be written through the cache. */
+  readonly readOnly: boolean;
+  /** Of a cache without a gateway header: 16 random bytes, and the time, for a new one. */
+  readonly newUuid: Uint8Array;
+  readonly nowMs: number;
+  /** Milliseconds from a monotonic clock. */
+  readonly clock: () => number;
+}
+
+export interface OpenedCache {
+  readonly shared: CacheShared;
+  readonly media: CacheMedia;
+  readonly replay: Replay;
+}
+
+/**
+ * Throws PcacheError `not-a-cache`, `damaged`, `unsupported`, `mismatch` (another backing device or size); then nothing was changed.
+ * `io` if the device fails.
+ */
+export function openCache(device: CacheDevice, options: OpenOptions): OpenedCache {
+  const { volumeBytes } = options;
+  if (volumeBytes % SECTOR_BYTES !== 0 || volumeBytes < VOLUME_BYTES_MIN || volumeBytes > VOLUME_BYTES_MAX) {
+    throw new PcacheError('usage', `a volume of ${volumeBytes} bytes: it must be a multiple of 512, from 512 bytes to 16 TiB`);
+  }
+  const media = readCacheMedia(device);
+  requireItsBackingDevice(media.gatewayHeader, options);
+  const shared = createShared(device, media, options);
+  const segments = new SegmentTable(shared, device);
+  const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
+  const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
+  const replayed = replay(media, shared, tree, segments, takeStaged);
+  countFree(shared);
+  setPositions(shared, media, replayed);
+  if (!options.readOnly) claim(device, shared, segments, media, replayed, options);
+  return { shared, media, replay: replayed };
+}
+
+function requireItsBackingDevice(header: GatewayHeader | undefined, options: OpenOptions): void {
+  if (header === undefined || header.volumeBytes === 0) return;
+  if (header.volumeBytes !== options.volumeBytes) {
+    throw new PcacheError(
+      'mismatch',
+      `the cache belongs to a backing device of ${header.volumeBytes} bytes, this one has ${options.volumeBytes}`,
+    );
+  }
+  if (header.backingIdentity !== options.backingIdentity && !options.adopt) {
+    throw new PcacheError(
+      'mismatch',
+      `the cache belongs to another backing device (${header.backingIdentity}, this is ${options.backingIdentity})`,
+      {
+        hint: 'if this is the same data in another place, mount it with -o adopt',
+      },
+    );
+  }
+}
+
+function createShared(device: CacheDevice, media: CacheMedia, options: OpenOptions): CacheShared {
+  const segmentCount = media.physicalOf.length;
+  const headCount = headCountFor(options.writers, segmentCount);
+  const uuid = media.gatewayHeader?.uuid ?? options.newUuid;
+  const shared: CacheShared = {
+    volumeBytes: options.volumeBytes,
+    segmentCount,
+    dataCrc: media.cacheInfo.dataCrc,
+    readOnly: options.readOnly,
+    headCount,
+    uuid: Buffer.from(uuid)
+      .toString('hex')
+      .replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5'),
+    words: sharedInt32(Word.count),
+    numbers: sharedFloat64(NumberWord.count),
+    physicalOf: sharedInt32(segmentCount),
+    state: sharedInt32(segmentCount),
+    refs: sharedInt32(segmentCount),
+    pins: sharedInt32(segmentCount),
+    generationLow: sharedInt32(segmentCount),
+    generationHigh: sharedInt32(segmentCount),
+    liveSectors: sharedInt32(segmentCount),
+    heads: sharedInt32(headCount * HeadWord.stride),
+    sealed: sharedInt32(SEALED_RING_ENTRIES * SealedWord.stride),
+    tree: CacheTree.createState(options.volumeBytes, indexArenaBytes(device.sizeBytes)),
+    counters: createCounters(options.counterSlices),
+  };
+  shared.physicalOf.set(media.physicalOf);
+  for (const [segment, generation] of media.generations.entries()) {
+    shared.generationLow[segment] = (generation % 2 ** 32) | 0;
+    shared.generationHigh[segment] = Math.floor(generation / 2 ** 32);
+  }
+  for (let head = 0; head < headCount; head++) shared.heads[head * HeadWord.stride + HeadWord.segment] = -1;
+  shared.words[Word.nextLogSegment] = -1;
+  shared.words[Word.gcPercent] = media.cacheInfo.gcPercent;
+  return shared;
+}
+
+function countFree(shared: CacheShared): void {
+  let free = 0;
+  let unreferenced = 0;
+  for (let segment = 0; segment < shared.segmentCount; segment++) {
+    if (shared.state[segment] === SegmentState.free) free++;
+    if (shared.state[segment] === SegmentState.data && shared.refs[segment] === 0) unreferenced++;
+  }
+  shared.words[Word.freeSegments] = free;
+  shared.words[Word.emptySegments] = unreferenced;
+}
+
+function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay): void {
+  const { words, numbers } = shared;
+  words[Word.keyTailSegment] = media.keyTail.cacheSegId;
+  words[Word.keyTailOffset] = media.keyTail.segOff;
+  words[Word.dirtyTailSegment] = media.dirtyTail.cacheSegId;
+  words[Word.dirtyTailOffset] = media.dirtyTail.segOff;
+  words[Word.durableSegment] = replayed.walk.end.cacheSegId;
+  words[Word.durableOffset] = replayed.walk.end.segOff;
+  words[Word.openSegment] = replayed.end.cacheSegId;
+  words[Word.openOffset] = replayed.end.segOff;
+  // What comes next is behind the opening of the cache, which is as good as a flush: everything replayed is durable by then.
+  words[Word.barrierPending] = 1;
+  words[Word.lastSealedHasBarrier] = 1;
+  const sequence = Math.max(replayed.lastSequence + 1, media.gatewayHeader?.sequenceLimit ?? 1);
+  numbers[NumberWord.openSequence] = sequence;
+  numbers[NumberWord.lastSealedSequence] = sequence - 1;
+  numbers[NumberWord.durableSequence] = sequence - 1;
+  const isWrittenBack = replayed.end.cacheSegId === media.dirtyTail.cacheSegId && replayed.end.segOff === media.dirtyTail.segOff;
+  numbers[NumberWord.writtenSequence] = isWrittenBack ? sequence - 1 : 0;
+  numbers[NumberWord.dirtyBytes] = replayed.dirtyBytes;
+}
+
+/** The first changes to the media: the gateway header, then staged ksets are closed, then the log gets a durable end. */
+function claim(
+  device: CacheDevice,
+  shared: CacheShared,
+  segments: SegmentTable,
+  media: CacheMedia,
+  replayed: Replay,
+  options: OpenOptions,
+): void {
+  const limit = shared.numbers[NumberWord.openSequence]! + SEQUENCE_CLAIM;
+  const fields = {
+    volumeBytes: options.volumeBytes,
+    backingIdentity: options.backingIdentity,
+    bootId: options.bootId,
+    sequenceLimit: limit,
+    state: 'open' as const,
+  };
+  const records = new CacheRecords(shared, segments, device);
+  if (media.gatewayHeader === undefined) {
+    const control = device.control.bytes;
+    const written = writeGatewayHeader(control, { uuid: options.newUuid, createdMs: options.nowMs, ...fields }, undefined);
+    device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
+  } else {
+    // Staged keys are checked against the sequences of the run that staged them, so closing them comes before its header is replaced.
+    closeStaged(device, shared, replayed, options.clock);
+    records.storeGatewayHeader(fields);
+  }
+  shared.numbers[NumberWord.sequenceLimit] = limit;
+  const { bytes } = segments.view(replayed.end.cacheSegId);
+  const at = SEGMENT_DATA_OFFSET + replayed.end.segOff;
+  bytes.fill(0, at, at + KSET_HEADER_BYTES);
+  device.persist(segments.deviceOffset(replayed.end.cacheSegId, replayed.end.segOff), KSET_HEADER_BYTES);
+}
+
+function closeStaged(device: CacheDevice, shared: CacheShared, replayed: Replay, clock: () => number): void {
+  if (replayed.unclosed.length === 0) return;
+  const { words, numbers } = shared;
+  for (const [index, kset] of replayed.unclosed.entries()) {
+    const at = index * SealedWord.stride;
+    shared.sealed[at + SealedWord.segment] = kset.cacheSegId;
+    shared.sealed[at + SealedWord.offset] = kset.offset;
+    shared.sealed[at + SealedWord.keys] = kset.keys;
+    shared.sealed[at + SealedWord.flags] = kset.isLast ? SealedFlag.last : 0;
+    shared.sealed[at + SealedWord.sequenceLow] = kset.sequence | 0;
+    shared.sealed[at + SealedWord.sequenceHigh] = Math.floor(kset.sequence / 2 ** 32);
+  }
+  words[Word.sealedTail] = replayed.unclosed.length;
+  // The header after the last of them must be zero before its own is written.
+  const end = replayed.end;
+  const segments = new SegmentTable(shared, device);
+  const log = new KsetLog(shared, segments, device, clock);
+  const { bytes } = segments.view(end.cacheSegId as CacheSegId);
+  bytes.fill(0, SEGMENT_DATA_OFFSET + end.segOff, SEGMENT_DATA_OFFSET + end.segOff + KSET_HEADER_BYTES);
+  while (log.commitStep() > 0);
+  // Their sequences are below those of this run.
+  numbers[NumberWord.durableSequence] = numbers[NumberWord.openSequence]! - 1;
+}

@@ -1,0 +1,185 @@
+// Writeback: says what to write to the backing device, in batches, and moves dirty_tail once the caller has written and flushed it.
+//
+// Invariants:
+// - A batch is the next ksets from dirty_tail and never reaches over a barrier. So the backing device is always everything up to some flush,
+//   and nothing but writes of the interval after it.
+// - Within a batch only the newest of what overlaps is written; nothing is dropped because of a key outside the batch.
+// - dirty_tail moves only after the backing device's flush has succeeded (`complete`), and is durable before the collector may pass.
+// - With data CRC on, a key whose payload does not match is not written: it goes into quarantine (see `Quarantine`), the rest goes on.
+//
+// Run by one thread (the background worker).
+
+import { SECTOR_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
+import { validateKey } from '../media/cache-key.js';
+import type { CacheSegId } from '../media/layout.js';
+import { pcacheCrcOfRange } from '../media/crc32c.js';
+import { PcacheError } from '../errors.js';
+import { COUNTER } from '../shared/counters.js';
+import { signal } from '../shared/event-word.js';
+import { lock, unlock } from '../shared/mutex.js';
+import type { Cache } from './cache.js';
+import { CacheTree } from './cache-tree.js';
+import { SUBTREE_SECTORS } from './extent.js';
+import { ExtentCursor, Piece } from './extent-cursor.js';
+import { LogCursor } from './log-cursor.js';
+import { PieceKind, PieceList } from './piece-list.js';
+import { Quarantine } from './quarantine.js';
+import { NumberWord, Word } from './shared-state.js';
+
+/** A batch ends after the kset with which it has this many keys, or bytes. */
+const BATCH_KEYS = 8192;
+const BATCH_BYTES = 32 * 1024 * 1024;
+/** Each key adds two pieces at most. */
+const PIECES_MAX = (BATCH_KEYS + 128) * 2;
+const BATCH_INDEX_BYTES = 4 * 1024 * 1024;
+
+export class Writeback {
+  /** The batch: pieces of the volume in ascending order, without overlap, and where their bytes are. */
+  readonly pieces = new PieceList(PIECES_MAX);
+  readonly #cache: Cache;
+  readonly #cursor: LogCursor;
+  readonly #quarantine: Quarantine;
+  /** The batch's own tree resolves what overlaps, with the same code that the cache uses. */
+  readonly #batch: CacheTree;
+  readonly #generations: Int32Array;
+  readonly #extents = new ExtentCursor();
+  readonly #touched = new Set<number>();
+  /** Bytes of the batch's keys, written or superseded. */
+  #keyBytes = 0;
+  #keys = 0;
+  #lastSequence = 0;
+
+  constructor(cache: Cache) {
+    this.#cache = cache;
+    const { shared } = cache;
+    this.#cursor = new LogCursor(cache.segments, shared.segmentCount);
+    this.#quarantine = new Quarantine(cache);
+    this.#generations = new Int32Array(new SharedArrayBuffer(shared.segmentCount * 4));
+    this.#batch = CacheTree.attach(CacheTree.createState(shared.volumeBytes, BATCH_INDEX_BYTES), this.#generations);
+  }
+
+  /**
+   * Plans the next batch into `pieces`. Returns whether there is one; a batch can be without pieces (all its keys are clean), it is completed all
+   * the same. Throws PcacheError `damaged` if the log is.
+   */
+  plan(): boolean {
+    const { shared } = this.#cache;
+    const { words } = shared;
+    const cursor = this.#cursor;
+    lock(words, Word.logLock);
+    const endSegment = words[Word.durableSegment]!;
+    const endOffset = words[Word.durableOffset]!;
+    cursor.moveTo(words[Word.dirtyTailSegment]!, words[Word.dirtyTailOffset]!);
+    unlock(words, Word.logLock);
+    this.pieces.clear();
+    this.#keyBytes = 0;
+    this.#keys = 0;
+    this.#lastSequence = 0;
+    this.#quarantine.begin();
+    let ksets = 0;
+    let isFull = false;
+    while (!isFull && !cursor.isAt(endSegment, endOffset)) {
+      cursor.loadKset();
+      if (ksets > 0 && cursor.header.isBarrierBefore) break;
+      for (let index = 0; index < cursor.header.keyNum; index++) {
+        cursor.loadKey(index);
+        this.#addKey();
+      }
+      ksets++;
+      if (cursor.header.sequence !== 0) this.#lastSequence = cursor.header.sequence;
+      isFull = cursor.header.isBarrier || this.#keys >= BATCH_KEYS || this.#keyBytes >= BATCH_BYTES;
+      cursor.advance();
+    }
+    // What is left is damaged keys alone: they stay where they are until something new comes after them.
+    if (ksets === 0 || (this.#quarantine.isAllThereIs(this.#keys) && cursor.isAt(endSegment, endOffset))) {
+      this.#clearBatch();
+      return false;
+    }
+    this.#collectPieces();
+    return true;
+  }
+
+  #addKey(): void {
+    const { key } = this.#cursor;
+    const { shared, segments } = this.#cache;
+    if (validateKey(key, shared) !== undefined) {
+      throw new PcacheError('damaged', `log: a key in segment ${this.#cursor.segment} at offset ${this.#cursor.offset} is not acceptable`);
+    }
+    const segment = key.cacheSegId as CacheSegId;
+    if (key.isClean || key.segGen < segments.generation(segment)) return;
+    this.#keys++;
+    this.#keyBytes += key.len;
+    if (shared.dataCrc) {
+      const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
+      if (pcacheCrcOfRange(segments.view(segment).bytes, at, at + key.len) !== key.dataCrc) {
+        this.#quarantine.add(key);
+        return;
+      }
+    }
+    const subtree = Math.floor(key.off / SUBTREE_BYTES);
+    const sector = (key.off - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
+    this.#touched.add(subtree);
+    const dataSector = key.cacheSegOff / SECTOR_BYTES;
+    if (!this.#batch.insert(subtree, sector, key.len / SECTOR_BYTES, segment, dataSector, 0, 0)) {
+      throw new PcacheError('internal', 'writeback: the batch does not fit its index');
+    }
+  }
+
+  /** Empties the batch's tree into `pieces`, in order of the volume. */
+  #collectPieces(): void {
+    const subtrees = [...this.#touched].sort((a, b) => a - b);
+    for (const subtree of subtrees) {
+      this.#batch.find(subtree, 0, SUBTREE_SECTORS, this.#extents);
+      while (this.#extents.next()) {
+        if (this.#extents.kind !== Piece.data) continue;
+        const { sector, sectors, segment, dataSector } = this.#extents;
+        const offset = subtree * SUBTREE_BYTES + sector * SECTOR_BYTES;
+        this.pieces.add(PieceKind.cached, offset, sectors * SECTOR_BYTES, segment, dataSector * SECTOR_BYTES);
+      }
+    }
+    this.#clearBatch();
+  }
+
+  #clearBatch(): void {
+    for (const subtree of this.#touched) this.#batch.remove(subtree, 0, SUBTREE_SECTORS);
+    this.#touched.clear();
+  }
+
+  /** Where piece `index` lies: its bytes are at `offset` of the returned segment's `bytes`. */
+  bytesOf(index: number): { bytes: Uint8Array; offset: number } {
+    const segment = this.pieces.segments[index]! as CacheSegId;
+    const offset = SEGMENT_DATA_OFFSET + this.pieces.segmentOffsets[index]!;
+    if (offset + this.pieces.lengths[index]! > SEGMENT_DATA_OFFSET + SEGMENT_DATA_BYTES) {
+      throw new PcacheError('internal', 'writeback: a piece reaches over its segment');
+    }
+    return { bytes: this.#cache.segments.view(segment).bytes, offset };
+  }
+
+  /**
+   * The caller has written every piece and flushed the backing device: moves dirty_tail past the batch. Returns false if damaged keys of
+   * the batch could not be put into quarantine for lack of room; then nothing has moved, and the batch is planned again later.
+   * Throws PcacheError `io`.
+   */
+  complete(): boolean {
+    const { shared, records, counters } = this.#cache;
+    const { words, numbers } = shared;
+    if (!this.#quarantine.commit()) return false;
+    records.storeDirtyTail(this.#cursor.segment, this.#cursor.offset);
+    lock(words, Word.logLock);
+    words[Word.dirtyTailSegment] = this.#cursor.segment;
+    words[Word.dirtyTailOffset] = this.#cursor.offset;
+    numbers[NumberWord.dirtyBytes]! -= this.#keyBytes;
+    if (this.#cursor.isAt(words[Word.durableSegment]!, words[Word.durableOffset]!)) {
+      numbers[NumberWord.writtenSequence] = numbers[NumberWord.durableSequence]!;
+    } else if (this.#lastSequence > 0) {
+      numbers[NumberWord.writtenSequence] = this.#lastSequence;
+    }
+    unlock(words, Word.logLock);
+    counters[COUNTER.writeback_keys]! += this.#keys;
+    let bytes = 0;
+    for (let index = 0; index < this.pieces.count; index++) bytes += this.pieces.lengths[index]!;
+    counters[COUNTER.writeback_bytes]! += bytes;
+    signal(words, Word.backgroundWorkEvent);
+    return true;
+  }
+}
