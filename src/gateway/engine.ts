@@ -1,6 +1,8 @@
 // What the engine process and the data threads know of each other. `startEngine` (engine-threads) builds an Engine from EngineOptions;
 // the engine process (engine-process) serves the control socket with it and ends it. The engine's main thread touches no data.
 
+import type { InheritedBackingDevice } from '../device/file-backing-device.js';
+import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
@@ -8,20 +10,27 @@ import type { StatusSnapshot } from './status.js';
 
 /** Everything an engine is started with, but for its log. Structured-cloneable: it comes from the supervisor in a message. */
 export interface EngineStart {
-  /** Absolute paths, for messages and status; the devices themselves are the open descriptors below. */
-  readonly cachePath: string;
-  readonly backingPath: string;
+  /**
+   * Open and locked by the supervisor, descriptors as numbered in this process; the locks belong to the open file descriptions, so this process
+   * holds them too. For `adoptCacheDevice` and `adoptBackingDevice`.
+   */
+  readonly cache: Omit<CacheDeviceHandle, 'address'>;
+  readonly backing: InheritedBackingDevice;
+  /** Name of the mount point, see mount-point-name. No call of this process may touch it. */
   readonly mountpoint: string;
   /** A directory shows `volume.img` and its companions; a file is the volume. */
   readonly mountKind: 'directory' | 'file';
-  /** Open and locked by the supervisor; the locks belong to the open file descriptions, so this process holds them too. */
-  readonly cacheFd: number;
-  readonly backingFd: number;
-  /** The mounted FUSE session; undefined for transport libfuse, where the engine mounts by itself. */
-  readonly fuseFd: number | undefined;
-  /** What INIT settled (the supervisor answered it); undefined together with `fuseFd`. */
+  /**
+   * The mounted FUSE session: one descriptor a queue worker, fewer if the kernel gave fewer. The supervisor holds them too, so that the requests
+   * in progress outlive this process. Empty for transport libfuse, where the engine mounts by itself.
+   */
+  readonly fuseFds: readonly number[];
+  /** What INIT settled (the supervisor answered it); undefined for transport libfuse. */
   readonly session: NegotiatedSession | undefined;
-  /** An engine died before this one: ask the kernel to send its unanswered requests again before serving. */
+  /**
+   * An engine died before this one: ask the kernel to send its unanswered requests again before serving. The session may have been unmounted
+   * meanwhile; then start all the same, so that the log is closed, and let `ended` say so.
+   */
   readonly resume: boolean;
   readonly options: MountOptions;
   readonly supervisorPid: number;

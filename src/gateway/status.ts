@@ -3,10 +3,10 @@
 // knows no live object.
 
 import type { Persistence } from '../device/device.js';
-import type { CounterValues } from '../shared/counters.js';
+import type { CounterTotals } from '../shared/counters.js';
 
 /** A place in the log: the cache_seg_id and the byte offset in that segment's data. */
-export interface LogPosition {
+export interface StatusPosition {
   seg: number;
   off: number;
 }
@@ -41,9 +41,9 @@ export interface MediaStatus {
   gc_percent: number;
   /** cache_info flags: bit 0 data CRC, bit 1 initialised, bits 2-5 cache mode, bits 6-12 gc_percent. */
   cache_flags: number;
-  key_head: LogPosition;
-  dirty_tail: LogPosition;
-  key_tail: LogPosition;
+  key_head: StatusPosition;
+  dirty_tail: StatusPosition;
+  key_tail: StatusPosition;
   data_crc: boolean;
   /** Of the gateway header; null if the kernel made this cache. */
   uuid: string | null;
@@ -57,8 +57,8 @@ export interface MediaStatus {
   cached_bytes: number;
 }
 
-export interface StatusSnapshot extends MediaStatus, CounterValues {
-  state: GatewayState;
+export interface StatusSnapshot extends MediaStatus, CounterTotals {
+  state: Exclude<GatewayState, 'idle'>;
   transport: 'dev-fuse' | 'libfuse';
   mode: 'writeback';
   persistence: Persistence;
@@ -83,6 +83,8 @@ export interface IdleStatus extends MediaStatus {
   state: 'idle';
   mode: 'writeback';
   cache: string;
+  /** False if a gateway died with it, or still lives: the next mount closes its log. */
+  closed_in_order: boolean;
 }
 
 /**
@@ -90,7 +92,7 @@ export interface IdleStatus extends MediaStatus {
  * (Documentation/admin-guide/device-mapper/dm-pcache.rst). Both flags words are hexadecimal without prefix there, so they are here.
  */
 export function dmStatusLine(status: MediaStatus): string {
-  const position = ({ seg, off }: LogPosition): string => `${seg}:${off}`;
+  const position = ({ seg, off }: StatusPosition): string => `${seg}:${off}`;
   return [
     0,
     Math.floor(status.volume_bytes / 512),

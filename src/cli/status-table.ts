@@ -1,0 +1,72 @@
+// A status for people.
+
+import type { IdleStatus, StatusPosition, StatusSnapshot } from '../gateway/status.js';
+import { alignColumns } from './output.js';
+import { formatDuration, formatSize } from './size.js';
+
+export function statusTable(status: StatusSnapshot | IdleStatus, nowMs = Date.now()): string {
+  const rows = status.state === 'idle' ? idleRows(status) : servedRows(status, nowMs);
+  return alignColumns(rows);
+}
+
+function idleRows(status: IdleStatus): string[][] {
+  return [
+    ['cache', status.cache],
+    ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount recovers what was staged'],
+    ['volume', status.volume_bytes === 0 ? 'not known: made by the kernel, or never mounted' : formatSize(status.volume_bytes)],
+    ...mediaRows(status),
+  ];
+}
+
+function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
+  const { last_error: error } = status;
+  const since = formatDuration((nowMs - status.started_ms) / 1000);
+  return [
+    ['volume', `${status.mountpoint}, ${formatSize(status.volume_bytes)}${status.read_only ? ', read-only' : ''}`],
+    ['cache', `${status.cache} (${status.persistence === 'memory' ? 'memory: does not survive loss of power' : 'synced'})`],
+    ['backing', status.backing],
+    ['state', `${status.state}, for ${since}`],
+    ...(error === null ? [] : [['error', `${error.device}: ${error.message}, for ${formatDuration((nowMs - error.since_ms) / 1000)}`]]),
+    ...mediaRows(status),
+    [
+      'served by',
+      `${status.transport}, ${count(status.workers, 'worker')}, engine ${status.engine_pid}, supervisor ${status.supervisor_pid}`,
+    ],
+    ...(status.engine_restarts === 0 ? [] : [['restarts', `the engine died and was replaced ${count(status.engine_restarts, 'time')}`]]),
+    ['reads', `${count(status.reads, 'request')}, ${formatSize(status.read_bytes)}, ${hitRate(status)}${errors(status.read_errors)}`],
+    ['writes', `${count(status.writes, 'request')}, ${formatSize(status.write_bytes)}${errors(status.write_errors)}`],
+    ['flushes', `${count(status.flushes, 'request')}${errors(status.flush_errors)}`],
+    ['writeback', `${formatSize(status.writeback_bytes)} written to the backing device${errors(status.writeback_errors)}`],
+    ...(status.corrupt_keys === 0
+      ? []
+      : [['damage', `${count(status.corrupt_keys, 'key')} with a wrong data CRC: their ranges answer EIO`]]),
+  ];
+}
+
+function mediaRows(status: StatusSnapshot | IdleStatus): string[][] {
+  const share = status.cache_segs === 0 ? 0 : Math.round((status.segs_used * 100) / status.cache_segs);
+  return [
+    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet`],
+    ['cached', formatSize(status.cached_bytes)],
+    ['segments', `${status.segs_used} of ${status.cache_segs} in use (${share}%), gc above ${status.gc_percent}%`],
+    ['log', `key head ${at(status.key_head)}, dirty tail ${at(status.dirty_tail)}, key tail ${at(status.key_tail)}`],
+    ['data CRC', status.data_crc ? 'on' : 'off'],
+    ['uuid', status.uuid ?? 'none: made by the kernel'],
+  ];
+}
+
+function hitRate({ reads, read_hits: hits }: StatusSnapshot): string {
+  return reads === 0 ? 'no hits yet' : `${((hits * 100) / reads).toFixed(1)}% from the cache`;
+}
+
+function errors(number: number): string {
+  return number === 0 ? '' : `, ${count(number, 'error')}`;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+function at({ seg, off }: StatusPosition): string {
+  return `${seg}:${off}`;
+}

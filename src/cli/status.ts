@@ -1,0 +1,91 @@
+// `pcache status`: of a mount point (its gateway is asked), of a cache (its gateway, or the media if nobody serves it), or of all mounts.
+
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { PcacheError, messageOf } from '../errors.js';
+import { mountAt } from '../fuse/mountinfo.js';
+import { mountPointName } from '../gateway/mount-point-name.js';
+import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
+import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
+import { addExample, type CommandContext } from './command.js';
+import { connectTo, runningEntryOf } from './gateway-of.js';
+import { alignColumns, type Output } from './output.js';
+import { formatSize } from './size.js';
+import { statusTable } from './status-table.js';
+
+export function define(command: Command, { output }: CommandContext): void {
+  command
+    .argument('[mountpoint-or-cache]', 'a mounted volume, or a cache; without it all mounted volumes are listed')
+    .option('--dm', 'print the line that `dmsetup status` prints for a pcache target')
+    .description('Shows the state of a mounted volume, of a cache that nobody uses, or of all mounted volumes.')
+    .action(async (path: string | undefined, options: { dm?: true }) => {
+      if (path === undefined) {
+        if (options.dm === true) throw new PcacheError('usage', 'status --dm: needs a mount point or a cache');
+        await showAll(output);
+        return;
+      }
+      const status = await statusOf(path);
+      if (options.dm === true) output.result({ dm_status: dmStatusLine(status) }, () => dmStatusLine(status));
+      else output.result(status, () => statusTable(status));
+    });
+  addExample(command, 'pcache status /mnt/vol', 'pcache --json status /fast/cache.pmem');
+}
+
+async function statusOf(path: string): Promise<StatusSnapshot | IdleStatus> {
+  const entry = servingEntry(path);
+  if (entry !== undefined) return askStatus(entry);
+  // Loaded only here: it maps the device.
+  const { readIdleStatus } = await import('../gateway/idle-status.js');
+  return readIdleStatus(path);
+}
+
+/** The gateway that serves this mount point or this cache; undefined if it is the path of something that nobody serves. */
+function servingEntry(path: string): RuntimeEntry | undefined {
+  const name = mountPointName(path);
+  if (mountAt(name) !== undefined || findEntry(name) !== undefined) return runningEntryOf(path);
+  let real: string;
+  try {
+    real = realpathSync(resolve(path));
+  } catch {
+    // Whoever opens it says better what is wrong with it.
+    return undefined;
+  }
+  return listEntries().find((entry) => entry.cache === real && isRunning(entry));
+}
+
+async function askStatus(entry: RuntimeEntry): Promise<StatusSnapshot> {
+  const client = await connectTo(entry);
+  try {
+    return (await client.request({ op: 'status' })) as StatusSnapshot;
+  } finally {
+    client.close();
+  }
+}
+
+async function showAll(output: Output): Promise<void> {
+  const rows = await Promise.all(
+    listEntries().map(async (entry) => {
+      if (!isRunning(entry)) return { entry, status: undefined, problem: 'dead: pcache umount cleans up' };
+      return askStatus(entry).then(
+        (status) => ({ entry, status, problem: undefined }),
+        (error: unknown) => ({ entry, status: undefined, problem: messageOf(error) }),
+      );
+    }),
+  );
+  const values = rows.map(
+    ({ entry, status, problem }) => status ?? { mountpoint: entry.mountpoint, cache: entry.cache, state: 'unreachable', problem },
+  );
+  output.result(values, () => {
+    if (rows.length === 0) return 'nothing is mounted';
+    const cells = rows.map(({ entry, status, problem }) => [
+      entry.mountpoint,
+      status?.state ?? problem ?? '',
+      status === undefined ? '' : formatSize(status.volume_bytes),
+      status === undefined ? '' : formatSize(status.dirty_bytes),
+      entry.cache,
+      entry.backing,
+    ]);
+    return alignColumns([['MOUNTPOINT', 'STATE', 'VOLUME', 'DIRTY', 'CACHE', 'BACKING'], ...cells]);
+  });
+}

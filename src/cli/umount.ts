@@ -1,0 +1,114 @@
+// `pcache umount`: unmounts, waits until the daemon is gone, and says what stays in the cache. A mount in use is left alone; the mount of a dead
+// daemon is cleaned up.
+
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { PcacheError, messageOf } from '../errors.js';
+import { unmountFuse } from '../fuse/mount.js';
+import { mountAt } from '../fuse/mountinfo.js';
+import type { ControlClient } from '../gateway/control-client.js';
+import { mountPointName } from '../gateway/mount-point-name.js';
+import { listUsers, mountUsers } from '../gateway/mount-users.js';
+import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } from '../gateway/runtime-files.js';
+import type { StatusSnapshot } from '../gateway/status.js';
+import { addExample, type CommandContext } from './command.js';
+import { flushWithProgress } from './flush.js';
+import { PCACHE_FILE_SYSTEM_TYPE, connectTo, runningEntryOf } from './gateway-of.js';
+import type { Output } from './output.js';
+import { formatSize } from './size.js';
+
+/** The daemon has its last ksets to close; that takes moments on any device that works. */
+const GONE_TIMEOUT_MS = 60_000;
+const POLL_INTERVAL_MS = 20;
+
+export function define(command: Command, { output }: CommandContext): void {
+  command
+    .argument('<mountpoint>', 'where the volume is mounted')
+    .option('--flush', 'write everything dirty back to the backing device first')
+    .description('Unmounts the volume and waits until its daemon is gone. Dirty data stays in the cache unless --flush is given.')
+    .action(async (path: string, options: { flush?: true }) => {
+      const entry = entryToUnmount(path);
+      if (entry === undefined) cleanUpAfterDeath(path, output);
+      else await unmountInOrder(path, entry, options.flush === true, output);
+    });
+  addExample(command, 'pcache umount /mnt/vol --flush');
+}
+
+/** Undefined if the daemon is dead and its mount or its files are still there. */
+function entryToUnmount(path: string): RuntimeEntry | undefined {
+  const mountpoint = mountPointName(path);
+  const entry = findEntry(mountpoint);
+  if (entry !== undefined && !isRunning(entry)) return undefined;
+  try {
+    return runningEntryOf(path);
+  } catch (error) {
+    if (error instanceof PcacheError && error.code === 'closed') return undefined;
+    throw error;
+  }
+}
+
+async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean, output: Output): Promise<void> {
+  const client = await connectTo(entry);
+  let last: { dirty_bytes: number };
+  let flushedBytes = 0;
+  try {
+    if (flush) flushedBytes = await flushWithProgress(client, output);
+    last = await unmountAndWait(path, entry, client);
+  } finally {
+    client.close();
+  }
+  const result = { mountpoint: entry.mountpoint, flushed_bytes: flushedBytes, dirty_bytes: last.dirty_bytes, cache: entry.cache };
+  output.result(result, () => {
+    if (last.dirty_bytes > 0) return `${path}: unmounted; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
+    return `${path}: unmounted; everything is on ${entry.backing}`;
+  });
+}
+
+/** The last status of the gateway, or the last one heard if it died meanwhile. */
+async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient): Promise<{ dirty_bytes: number }> {
+  const before = (await client.request({ op: 'status' })) as StatusSnapshot;
+  const end = client.request({ op: 'wait_end' }, {}).then(
+    (status) => ({ status: status as StatusSnapshot, error: undefined }),
+    (error: unknown) => ({ status: before, error }),
+  );
+  if (mountAt(entry.mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE && unmountFuse(entry.mountpoint) === 'busy') {
+    throw new PcacheError('busy', `umount: ${path} is in use by ${listUsers(await usersOf(entry, client))}`, {
+      hint: 'The volume is still served. End its users and try again.',
+    });
+  }
+  const deadlineMs = performance.now() + GONE_TIMEOUT_MS;
+  while (isRunning(entry)) {
+    if (performance.now() > deadlineMs) {
+      throw new PcacheError(
+        'busy',
+        `umount: ${path}: unmounted, but the daemon (${entry.supervisor_pid}) still runs after ${GONE_TIMEOUT_MS / 1000} s`,
+        {
+          hint: `It ends when the last user of the volume goes. Its log is ${entry.log}`,
+        },
+      );
+    }
+    await delay(POLL_INTERVAL_MS);
+  }
+  const { status, error } = await end;
+  // A connection that broke says nothing; an error that the gateway sent does.
+  if (error instanceof PcacheError && error.code !== 'closed') {
+    throw new PcacheError(error.code, `umount: ${path}: unmounted, but the log could not be closed: ${messageOf(error)}`);
+  }
+  return status;
+}
+
+async function usersOf(entry: RuntimeEntry, client: ControlClient): Promise<string[]> {
+  // The gateway may be root and see more than this user does.
+  const { users } = (await client.request({ op: 'unmount_check' })) as { users: string[] };
+  return users.length > 0 ? users : mountUsers(entry.mountpoint, [entry.supervisor_pid, entry.engine_pid, process.pid]);
+}
+
+function cleanUpAfterDeath(path: string, output: Output): void {
+  const mountpoint = mountPointName(path);
+  const entry = findEntry(mountpoint);
+  const isMounted = mountAt(mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE;
+  if (isMounted) unmountFuse(mountpoint, { lazy: true });
+  if (entry !== undefined) removeEntry(pathsForSocket(entry.socket), { log: 'remove' });
+  const result = { mountpoint, stale: true, ...(entry === undefined ? {} : { cache: entry.cache }) };
+  output.result(result, () => `${path}: the daemon was dead already; ${isMounted ? 'its mount is' : 'its files are'} cleaned up`);
+}

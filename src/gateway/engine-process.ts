@@ -1,0 +1,157 @@
+// The life of an engine process, around an engine: start as the supervisor says, serve the control socket, end in order when the volume is
+// unmounted, die at once when something breaks (the supervisor starts another), and end when the supervisor is gone, taking the mount along.
+// Invariants: the supervisor has heard why before the process ends; signals meant for the whole group are left to the supervisor.
+
+import { setTimeout as delay } from 'node:timers/promises';
+import { ioFlusher, lockMemory, oomScoreAdj } from '../device/memory-protection.js';
+import { PcacheError, messageOf } from '../errors.js';
+import { abortConnection, connectionNumber } from '../fuse/connection.js';
+import { unmountFuse } from '../fuse/mount.js';
+import { errorBody } from './control-protocol.js';
+import { ControlServer, type ControlHandler } from './control-server.js';
+import type { Engine, StartEngine } from './engine.js';
+import { createLog, type Logger } from './log.js';
+import { mountUsers } from './mount-users.js';
+import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
+import type { EngineMessage, EngineStartMessage } from './process-messages.js';
+import { pathsForSocket, removeEntry } from './runtime-files.js';
+
+/** The kernel should rather end whoever fills the volume than who has to write it back. */
+const OOM_SCORE_ADJ = -900;
+/** How long an engine without supervisor waits for its users to see the unmounting, and then for its log to be closed. */
+const ORPHAN_UNMOUNT_MS = 3000;
+const ORPHAN_STOP_MS = 60_000;
+
+/** Called once, by the main module of an engine process. */
+export function runEngineProcess(startEngine: StartEngine): void {
+  process.title = 'pcache-engine';
+  if (process.send === undefined) {
+    process.stderr.write('pcache: engine: started by `pcache mount` only\n');
+    exitProcess(EXIT_FAILED);
+  }
+  process.once('message', (message: EngineStartMessage) => {
+    const life = new EngineProcess(message);
+    void life.run(startEngine);
+  });
+}
+
+class EngineProcess {
+  readonly #message: EngineStartMessage;
+  readonly #log: Logger;
+  #engine: Engine | undefined;
+  #server: ControlServer | undefined;
+  #ending = false;
+
+  constructor(message: EngineStartMessage) {
+    this.#message = message;
+    this.#log = createLog({ name: 'engine', level: message.logLevel, format: message.logFormat });
+  }
+
+  /** Never rejects. */
+  async run(startEngine: StartEngine): Promise<void> {
+    process.on('uncaughtException', (error) => this.#die(error));
+    process.on('unhandledRejection', (reason) => this.#die(reason));
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      process.on(signal, () => this.#log.info({ signal }, 'signal left to the supervisor'));
+    }
+    process.on('disconnect', () => void this.#endWithoutSupervisor());
+    this.#protectMemory();
+    const { start, socket } = this.#message;
+    try {
+      this.#engine = await startEngine({ ...start, log: this.#log });
+      this.#server = await ControlServer.start(socket, this.#handlerOf(this.#engine), this.#log);
+    } catch (error) {
+      this.#log.error({ error: messageOf(error) }, 'cannot start');
+      this.#tell({ type: 'failed', error: errorBody(error) });
+      await this.#engine?.stop().catch((stopError: unknown) => this.#log.error({ error: messageOf(stopError) }, 'cannot stop'));
+      exitWithoutThreads(EXIT_FAILED);
+      return;
+    }
+    const { volume_bytes: volumeBytes } = this.#engine.snapshot();
+    this.#log.info({ volumeBytes, resumed: start.resume }, 'serving');
+    this.#tell({ type: 'ready', volumeBytes });
+    const end = await this.#engine.ended;
+    if (end.reason === 'failed') this.#die(end.error);
+    else await this.#endInOrder(this.#engine, this.#server);
+  }
+
+  #handlerOf(engine: Engine): ControlHandler {
+    return {
+      status: () => engine.snapshot(),
+      dmStatus: () => engine.dmStatus(),
+      flush: (onProgress) => engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft })),
+      setGcPercent: (percent) => engine.setGcPercent(percent),
+      users: () => mountUsers(this.#message.start.mountpoint, [process.pid, this.#message.start.supervisorPid]),
+    };
+  }
+
+  async #endInOrder(engine: Engine, server: ControlServer): Promise<void> {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#log.info('unmounted, closing the log');
+    let error: unknown;
+    try {
+      await engine.stop();
+    } catch (caught) {
+      error = caught;
+      this.#log.error({ error: messageOf(caught) }, 'the log could not be closed');
+    }
+    await server.end(error === undefined ? engine.snapshot() : asPcacheError(error));
+    this.#tell({ type: 'ended', error: error === undefined ? undefined : errorBody(error) });
+    exitProcess(error === undefined ? EXIT_DONE : EXIT_FAILED);
+  }
+
+  /** Something is broken, and the state in this process's memory with it. What was acknowledged is in the cache; the next engine finds it. */
+  #die(reason: unknown): void {
+    this.#log.fatal({ error: messageOf(reason), stack: reason instanceof Error ? reason.stack : undefined }, 'engine failed');
+    this.#tell({ type: 'fatal', message: messageOf(reason) });
+    exitWithoutThreads(EXIT_SOFTWARE);
+  }
+
+  /** Nobody would start another engine, or unmount: the mount must not stay behind. */
+  async #endWithoutSupervisor(): Promise<void> {
+    if (this.#ending) return;
+    this.#ending = true;
+    const { start, socket } = this.#message;
+    this.#log.error('the supervisor is gone: unmounting and closing the log');
+    this.#takeMountAway(start.mountpoint);
+    const engine = this.#engine;
+    if (engine !== undefined) {
+      await Promise.race([engine.ended, delay(ORPHAN_UNMOUNT_MS)]);
+      const stopped = engine.stop().then(
+        () => this.#log.info('the log is closed'),
+        (error: unknown) => this.#log.error({ error: messageOf(error) }, 'the log could not be closed'),
+      );
+      await Promise.race([stopped, delay(ORPHAN_STOP_MS)]);
+      await this.#server?.end(new PcacheError('closed', `${start.mountpoint}: the supervisor was killed`));
+    }
+    removeEntry(pathsForSocket(socket), { log: 'keep' });
+    exitWithoutThreads(EXIT_FAILED);
+  }
+
+  #takeMountAway(mountpoint: string): void {
+    try {
+      const connection = connectionNumber(mountpoint);
+      unmountFuse(mountpoint, { lazy: true });
+      // Whoever still has the volume open would wait for answers that nobody is going to give.
+      if (connection !== undefined) abortConnection(connection);
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'unmounting');
+    }
+  }
+
+  #protectMemory(): void {
+    // Before threads are made, which inherit the first, and before the cache device is mapped, which is not to be locked.
+    const protection = { ioFlusher: ioFlusher(), memoryLocked: lockMemory(), oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) };
+    this.#log.debug(protection, 'memory protection');
+  }
+
+  #tell(message: EngineMessage): void {
+    // Once the channel is closed there is nobody to tell.
+    if (process.connected) process.send?.(message);
+  }
+}
+
+function asPcacheError(error: unknown): PcacheError {
+  return error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error });
+}

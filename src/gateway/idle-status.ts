@@ -1,0 +1,58 @@
+// The status of a cache that nobody serves, read from its media. Changes nothing.
+
+import { readFileSync } from 'node:fs';
+import { readCacheMedia } from '../cache/cache-media.js';
+import { openCache } from '../cache/open.js';
+import { openCacheDevice } from '../device/mapped-cache-device.js';
+import { PcacheError } from '../errors.js';
+import { SECTOR_BYTES, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
+import { walkLog } from '../media/log-walk.js';
+import { mediaStatusOf } from './media-status.js';
+import type { IdleStatus } from './status.js';
+
+/**
+ * Throws PcacheError `not-a-cache`, `damaged`, `in-use` (somebody serves it), or what opening the device throws. The volume's size is 0 if the
+ * cache was never bound to a backing device by a gateway: the kernel's media don't tell it.
+ */
+export function readIdleStatus(cachePath: string): IdleStatus {
+  const device = openCacheDevice(cachePath, { readOnly: true });
+  try {
+    const media = readCacheMedia(device);
+    const knownVolumeBytes = media.gatewayHeader?.volumeBytes ?? 0;
+    const { shared } = openCache(device, {
+      volumeBytes: knownVolumeBytes === 0 ? volumeBytesOfKeys(media) : knownVolumeBytes,
+      backingIdentity: '',
+      adopt: true,
+      bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
+      writers: 1,
+      counterSlices: 1,
+      readOnly: true,
+      newUuid: new Uint8Array(16),
+      nowMs: 0,
+      clock: () => 0,
+    });
+    return {
+      state: 'idle',
+      mode: 'writeback',
+      cache: cachePath,
+      closed_in_order: media.gatewayHeader?.state !== 'open',
+      ...mediaStatusOf(shared, media),
+      volume_bytes: knownVolumeBytes,
+    };
+  } catch (error) {
+    if (!(error instanceof PcacheError) || error.message.startsWith(cachePath)) throw error;
+    throw new PcacheError(error.code, `${cachePath}: ${error.message}`, {
+      cause: error,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+    });
+  } finally {
+    device.close();
+  }
+}
+
+/** Size of the smallest volume that all keys of the log fit into. */
+function volumeBytesOfKeys(media: ReturnType<typeof readCacheMedia>): number {
+  let end = SECTOR_BYTES;
+  walkLog(media.log, media.keyTail, {}, { onKey: (key) => (end = Math.max(end, key.off + key.len)) });
+  return Math.min(VOLUME_BYTES_MAX, Math.ceil(end / SUBTREE_BYTES) * SUBTREE_BYTES);
+}

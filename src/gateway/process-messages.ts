@@ -1,0 +1,51 @@
+// What the three processes of a mount tell each other over their IPC channels: command line and supervisor, supervisor and engine. Both ends
+// are this program in one version, and the channel has no other user, so messages are typed and not validated.
+
+import type { ControlErrorBody } from './control-protocol.js';
+import type { EngineStart } from './engine.js';
+import type { LogLevel, LogOptions } from './log.js';
+import type { MountOptions } from './mount-options.js';
+
+/** All that a supervisor needs. Paths are absolute; `mountpoint` is a name from mountPointName. */
+export interface MountPlan {
+  readonly cachePath: string;
+  readonly backingPath: string;
+  readonly mountpoint: string;
+  readonly mountKind: 'directory' | 'file';
+  readonly options: MountOptions;
+  readonly runtimeDirectory: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogOptions['format'];
+}
+
+/** Command line to supervisor. */
+export interface MountMessage {
+  readonly type: 'mount';
+  readonly plan: MountPlan;
+}
+
+/** Supervisor to command line, exactly one. */
+export type MountOutcome =
+  | { readonly type: 'ready'; readonly supervisorPid: number; readonly enginePid: number; readonly volumeBytes: number }
+  | { readonly type: 'failed'; readonly error: ControlErrorBody };
+
+/** Supervisor to engine. */
+export interface EngineStartMessage {
+  readonly type: 'start';
+  readonly start: EngineStart;
+  /** Where the engine serves its clients. */
+  readonly socket: string;
+  readonly logLevel: LogLevel;
+  readonly logFormat: LogOptions['format'];
+}
+
+/** Engine to supervisor. */
+export type EngineMessage =
+  /** The volume can be read. */
+  | { readonly type: 'ready'; readonly volumeBytes: number }
+  /** It can't, and the engine exits. */
+  | { readonly type: 'failed'; readonly error: ControlErrorBody }
+  /** Something broke; the process ends at once and must be replaced. */
+  | { readonly type: 'fatal'; readonly message: string }
+  /** Unmounted and stopped, in order unless there is an error; the process exits. */
+  | { readonly type: 'ended'; readonly error: ControlErrorBody | undefined };

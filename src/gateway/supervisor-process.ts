@@ -1,0 +1,73 @@
+// A supervisor as a process: in the background, started by `pcache mount`, or that command itself with --foreground. Signals ask for an
+// orderly end; SIGHUP is ignored, since the terminal that went away is not what the volume depends on.
+
+import { PcacheError, messageOf } from '../errors.js';
+import { errorBody } from './control-protocol.js';
+import { createLog } from './log.js';
+import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
+import type { MountMessage, MountOutcome, MountPlan } from './process-messages.js';
+import { Supervisor, type SupervisorEvents } from './supervisor.js';
+
+/** Resolves with the exit status when the volume is unmounted. Rejects with a PcacheError as `Supervisor.run` does. */
+export async function supervise(plan: MountPlan, events: SupervisorEvents, engineMain?: URL): Promise<number> {
+  return runWithSignals(
+    new Supervisor(plan, createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat }), events, engineMain),
+  );
+}
+
+async function runWithSignals(supervisor: Supervisor): Promise<number> {
+  const stop = (): void => supervisor.requestStop();
+  const ignore = (): void => undefined;
+  process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore);
+  try {
+    return await supervisor.run();
+  } finally {
+    process.off('SIGTERM', stop).off('SIGINT', stop).off('SIGHUP', ignore);
+  }
+}
+
+/** Called once, by the main module of a background supervisor: takes the plan from the command line and tells it the outcome. */
+export function runSupervisorProcess(engineMain?: URL): void {
+  process.title = 'pcache';
+  if (process.send === undefined) {
+    process.stderr.write('pcache: supervisor: started by `pcache mount` only\n');
+    exitProcess(EXIT_FAILED);
+  }
+  // The folder it was started in must not stay busy because of it.
+  process.chdir('/');
+  process.once('message', ({ plan }: MountMessage) => void serveInBackground(plan, engineMain));
+}
+
+async function serveInBackground(plan: MountPlan, engineMain: URL | undefined): Promise<void> {
+  let told = false;
+  const tell = (outcome: MountOutcome): void => {
+    if (told || !process.connected) return;
+    told = true;
+    process.send?.(outcome, undefined, undefined, () => process.disconnect());
+  };
+  try {
+    const log = createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat });
+    // The engine would go on serving without its supervisor only to end; so do it here, where the reason is known.
+    process.on('uncaughtException', (error) => {
+      log.fatal({ error: messageOf(error), stack: error.stack }, 'supervisor failed');
+      exitWithoutThreads(EXIT_FAILED);
+    });
+    const supervisor = new Supervisor(
+      plan,
+      log,
+      { ready: ({ enginePid, volumeBytes }) => tell({ type: 'ready', supervisorPid: process.pid, enginePid, volumeBytes }) },
+      engineMain,
+    );
+    // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
+    process.once('disconnect', () => {
+      if (!told) supervisor.requestStop();
+    });
+    exitProcess(await runWithSignals(supervisor));
+  } catch (error) {
+    const shown = error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error });
+    if (told || !process.connected) exitProcess(EXIT_FAILED);
+    process.send?.({ type: 'failed', error: errorBody(shown) } satisfies MountOutcome, undefined, undefined, () =>
+      exitProcess(EXIT_FAILED),
+    );
+  }
+}
