@@ -6,7 +6,10 @@
 
 import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
+import { signal } from '../shared/event-word.js';
 import { lock, unlock } from '../shared/mutex.js';
+import type { Cache } from './cache.js';
+import type { CacheTree } from './cache-tree.js';
 import { LogCursor } from './log-cursor.js';
 import type { CacheRecords } from './cache-records.js';
 import type { SegmentTable } from './segment-table.js';
@@ -15,12 +18,15 @@ import type { CacheShared } from './shared-state.js';
 
 /** Ksets passed in one step, at most. */
 const STEP_KSETS = 64;
+/** Subtrees looked at in one step, at most. */
+const STEP_SUBTREES = 65_536;
 
 export class Collector {
   readonly #shared: CacheShared;
   readonly #words: Int32Array;
   readonly #segments: SegmentTable;
   readonly #records: CacheRecords;
+  readonly #tree: CacheTree;
   readonly #cursor: LogCursor;
   readonly #counters: Float64Array;
   /** References to drop per segment, and log segments left behind, in the step that runs. */
@@ -28,8 +34,13 @@ export class Collector {
   readonly #dropped: number[] = [];
   readonly #leftLogSegments: number[] = [];
   readonly #draining: number[] = [];
+  /** Where the sweep for stale extents is, and how many it has dropped since it started at 0. */
+  #purgePosition = 0;
+  #purged = 0;
 
-  constructor(shared: CacheShared, segments: SegmentTable, records: CacheRecords, counters: Float64Array) {
+  constructor(cache: Cache) {
+    const { shared, segments, records, counters } = cache;
+    this.#tree = cache.tree;
     this.#shared = shared;
     this.#words = shared.words;
     this.#segments = segments;
@@ -42,7 +53,8 @@ export class Collector {
   /** Whether more than gc_percent of the segments are in use, or a writer waits for room. */
   isWanted(): boolean {
     const words = this.#words;
-    if (Atomics.load(words, Word.roomWaiters) > 0 || this.#segments.freeForData() <= 0) return true;
+    if (Atomics.load(words, Word.indexFull) !== 0 || Atomics.load(words, Word.roomWaiters) > 0 || this.#segments.freeForData() <= 0)
+      return true;
     return this.#segments.used() * 100 > Atomics.load(words, Word.gcPercent) * this.#shared.segmentCount;
   }
 
@@ -73,7 +85,33 @@ export class Collector {
       cursor.advance();
     }
     if (ksets > 0) this.#moveKeyTail(ksets);
-    return this.freeEmptySegments() || ksets > 0;
+    const freed = this.freeEmptySegments();
+    return this.#reclaimIndex() || freed || ksets > 0;
+  }
+
+  /** Drops stale extents if the index has run out of memory; a bounded number of subtrees a step. Returns whether there is more to do. */
+  #reclaimIndex(): boolean {
+    const words = this.#words;
+    if (Atomics.load(words, Word.indexFull) === 0) return false;
+    for (let left = STEP_SUBTREES; left > 0; left--) {
+      if (this.#tree.extentCount(this.#purgePosition) > 0) {
+        this.#tree.lock(this.#purgePosition);
+        this.#purged += this.#tree.purge(this.#purgePosition);
+        this.#tree.unlock(this.#purgePosition);
+      }
+      this.#purgePosition++;
+      if (this.#purgePosition < this.#tree.subtreeCount) continue;
+      this.#purgePosition = 0;
+      const reclaimed = this.#purged > 0;
+      this.#purged = 0;
+      // Nothing was stale: the next collected segments will be, so the flag stays until then.
+      if (reclaimed) {
+        Atomics.store(words, Word.indexFull, 0);
+        signal(words, Word.roomEvent);
+      }
+      return reclaimed;
+    }
+    return true;
   }
 
   #countDrop(segment: number): void {

@@ -230,7 +230,7 @@ function closeStaged(device: CacheDevice, shared: CacheShared, replayed: Replay,
   const end = replayed.end;
   const segments = new SegmentTable(shared, device);
   const log = new KsetLog(shared, segments, device, clock);
-  const { bytes } = segments.view(end.cacheSegId as CacheSegId);
+  const { bytes } = segments.view(end.cacheSegId);
   bytes.fill(0, SEGMENT_DATA_OFFSET + end.segOff, SEGMENT_DATA_OFFSET + end.segOff + KSET_HEADER_BYTES);
   while (log.commitStep() > 0);
   // Their sequences are below those of this run.
