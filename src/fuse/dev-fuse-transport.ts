@@ -22,7 +22,7 @@ export interface QueueOptions {
   /** This thread's view of the process's slots. */
   readonly slots: RequestSlots;
   readonly fileSystem: FileSystem;
-  /** One word for all workers: not 0 means to return before the next request; see `stopQueues`. */
+  /** One word for all workers: not 0 means to carry out no further request and return; see `stopQueues`. */
   readonly stopWord: Int32Array<SharedArrayBuffer>;
   /** A file system threw, or an answer was refused by the kernel (`error` is an errno then); the request got EIO. */
   readonly onError: (operation: string, error: unknown) => void;
@@ -45,7 +45,9 @@ export function serveQueue(options: QueueOptions): QueueEnd {
       if (slot === undefined) continue;
       const length = read(fd, slot.requestAddress, slot.requestCapacityBytes);
       if (length > 0) {
-        if (serveRequest(options, slot, length)) slot = undefined;
+        const error = slot.receive(fd, length);
+        if (slot.row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) break;
+        if (serveRequest(options, slot, error)) slot = undefined;
       } else if (length === -errno.ENODEV || length === 0) {
         return 'unmounted';
       } else if (length === -ECONNABORTED) {
@@ -63,8 +65,8 @@ export function serveQueue(options: QueueOptions): QueueEnd {
 }
 
 /** @returns whether the slot was handed on */
-function serveRequest({ fd, fileSystem, onError }: QueueOptions, slot: RequestSlot, lengthBytes: number): boolean {
-  let result = slot.receive(fd, lengthBytes);
+function serveRequest({ fileSystem, onError }: QueueOptions, slot: RequestSlot, decodeError: number): boolean {
+  let result = decodeError;
   const row = slot.row;
   if (result === 0 && row !== undefined) {
     try {
@@ -88,13 +90,24 @@ function waitReadable(fd: number): void {
   poll(addressOf(pollfd), 1, -1);
 }
 
+export interface QueueStop {
+  /** Any descriptor of the session. */
+  readonly fd: number;
+  readonly stopWord: Int32Array<SharedArrayBuffer>;
+  /** How many workers may be waiting. */
+  readonly workerCount: number;
+  /** The node id of a regular file, such as the volume. */
+  readonly nodeid: number;
+  readonly mountpoint: string;
+}
+
 /**
- * Ends the workers that share `stopWord` while the session stays mounted: each finishes its request and returns 'stopped'. Requests that
- * nobody has read stay with the kernel. Call from another thread, once.
- * @param fd any descriptor of the session
- * @param workerCount how many workers may be waiting
+ * Ends the workers that share `stopWord` while the session stays mounted: each finishes the request it works on, if any, and returns 'stopped'.
+ * READ, WRITE and the like that they get later are not
+ * carried out, but left for a successor to ask for (`requestResend`). Call from a thread that serves no queue.
+ * Throws PcacheError `closed` if the session is gone; the workers end then, too.
  */
-export function stopQueues(fd: number, stopWord: Int32Array<SharedArrayBuffer>, workerCount: number): void {
+export function stopQueues({ fd, stopWord, workerCount, nodeid, mountpoint }: QueueStop): void {
   Atomics.store(stopWord, 0, 1);
-  wakeQueues(fd, workerCount);
+  wakeQueues(fd, workerCount, nodeid, mountpoint);
 }

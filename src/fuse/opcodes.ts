@@ -15,6 +15,8 @@ export interface OpcodeRow {
   readonly structureBytes: number;
   /** NUL-terminated names after the structure. */
   readonly names: number;
+  /** Reads or changes the file's bytes or makes them durable; only such requests may be PENDING. */
+  readonly touchesData: boolean;
   /** Fills the request's number fields. @returns 0 or -errno */
   readonly decode: (request: FuseRequest) => number;
   /** @returns bytes of the answer (see `conclude`), -errno, PENDING or NO_REPLY */
@@ -26,13 +28,21 @@ export interface OpcodeRow {
   readonly conclude: (slot: RequestSlot, result: number) => number;
 }
 
+/** Longest name of a file, as statfs says. */
+export const NAME_BYTES_MAX = 255;
+
 const asItIs = (_slot: RequestSlot, result: number): number => result;
 const empty = (): number => 0;
 const noFields = (): number => 0;
 
 /** A request for which the answer is always the same. */
 function always(opcode: number, name: string, result: number): OpcodeRow {
-  return { opcode, name, structureBytes: 0, names: 0, decode: noFields, handle: () => result, conclude: empty };
+  return { opcode, name, structureBytes: 0, names: 0, touchesData: false, decode: noFields, handle: () => result, conclude: empty };
+}
+
+/** The kernel itself refuses only names of more than 1024 bytes (4095 since Linux 6.17). */
+function decodeLookup(request: FuseRequest): number {
+  return request.payloadBytes > NAME_BYTES_MAX + 1 ? -errno.ENAMETOOLONG : 0;
 }
 
 function decodeRead(request: FuseRequest): number {
@@ -109,7 +119,8 @@ const rows: readonly OpcodeRow[] = [
     name: 'LOOKUP',
     structureBytes: 0,
     names: 1,
-    decode: noFields,
+    touchesData: false,
+    decode: decodeLookup,
     handle: (fileSystem, { request, reply }) => fileSystem.lookup(request.nodeid, request.name(), reply, request),
     conclude: asItIs,
   },
@@ -119,6 +130,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'GETATTR',
     structureBytes: GETATTR_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: noFields,
     handle: (fileSystem, { request, reply }) => fileSystem.getattr(request.nodeid, reply),
     conclude: asItIs,
@@ -128,6 +140,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'SETATTR',
     structureBytes: SETATTR_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeSetattr,
     handle: (fileSystem, { request, reply }) =>
       fileSystem.setattr(
@@ -156,6 +169,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'OPEN',
     structureBytes: OPEN_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeOpen,
     handle: (fileSystem, { request, reply }) => fileSystem.open(request.nodeid, request.flags, reply, request),
     conclude: asItIs,
@@ -165,6 +179,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'READ',
     structureBytes: READ_IN.bytes,
     names: 0,
+    touchesData: true,
     decode: decodeRead,
     handle: (fileSystem, slot) => fileSystem.read(slot.request, slot),
     conclude: concludeRead,
@@ -174,6 +189,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'WRITE',
     structureBytes: WRITE_IN.bytes,
     names: 0,
+    touchesData: true,
     decode: decodeWrite,
     handle: (fileSystem, slot) => fileSystem.write(slot.request, slot),
     conclude: (slot, result) => slot.reply.written(result),
@@ -183,6 +199,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'STATFS',
     structureBytes: 0,
     names: 0,
+    touchesData: false,
     decode: noFields,
     handle: (fileSystem, { request, reply }) => fileSystem.statfs(request.nodeid, reply),
     conclude: asItIs,
@@ -192,6 +209,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'RELEASE',
     structureBytes: RELEASE_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeRelease,
     handle: (fileSystem, { request }) => fileSystem.release(request.nodeid, request.fh),
     conclude: empty,
@@ -201,6 +219,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'FSYNC',
     structureBytes: FSYNC_IN.bytes,
     names: 0,
+    touchesData: true,
     decode: decodeFsync,
     handle: (fileSystem, slot) => fileSystem.fsync(slot.request, slot),
     conclude: empty,
@@ -210,6 +229,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'OPENDIR',
     structureBytes: OPEN_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeOpen,
     handle: (fileSystem, { request, reply }) => fileSystem.opendir(request.nodeid, request.flags, reply),
     conclude: asItIs,
@@ -219,6 +239,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'READDIR',
     structureBytes: READ_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeRead,
     handle: (fileSystem, slot) => handleListing(fileSystem, slot, false),
     conclude: empty,
@@ -228,6 +249,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'RELEASEDIR',
     structureBytes: RELEASE_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeRelease,
     handle: (fileSystem, { request }) => fileSystem.releasedir(request.nodeid, request.fh),
     conclude: empty,
@@ -245,6 +267,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'FALLOCATE',
     structureBytes: FALLOCATE_IN.bytes,
     names: 0,
+    touchesData: true,
     decode: decodeFallocate,
     handle: (fileSystem, slot) => fileSystem.fallocate(slot.request, slot),
     conclude: empty,
@@ -254,6 +277,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'READDIRPLUS',
     structureBytes: READ_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeRead,
     handle: (fileSystem, slot) => handleListing(fileSystem, slot, true),
     conclude: empty,
@@ -264,6 +288,7 @@ const rows: readonly OpcodeRow[] = [
     name: 'LSEEK',
     structureBytes: LSEEK_IN.bytes,
     names: 0,
+    touchesData: false,
     decode: decodeLseek,
     handle: (fileSystem, { request, reply }) => fileSystem.lseek(request.nodeid, request.fh, request.offsetBytes, request.flags, reply),
     conclude: asItIs,

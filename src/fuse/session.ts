@@ -5,13 +5,13 @@
 //   outlive a crash of the workers (the supervisor) must hold *every* queue's descriptor, clones included, not only the first.
 // - FUSE_NOTIFY_RESEND puts the unanswered requests of all the session's descriptors back into its queue.
 
-import { readSync, writeSync, openSync, closeSync, constants } from 'node:fs';
+import { closeSync, constants, openSync, readSync, statfs, writeSync } from 'node:fs';
 import { errno } from '../device/errno-codes.js';
 import { ioctl } from '../device/libc.js';
 import { errnoOf, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
 import { decideInit, encodeInitAnswer, encodeInitRefusal, type NegotiatedSession } from './init.js';
-import { IN_HEADER, NOTIFY_RESEND, NOTIFY_RETRIEVE, OPCODE_INIT, OUT_HEADER, RETRIEVE_OUT, ROOT_NODEID } from './structs.js';
+import { IN_HEADER, NOTIFY_RESEND, NOTIFY_RETRIEVE, OPCODE_INIT, OUT_HEADER, RETRIEVE_OUT } from './structs.js';
 
 export const DEV_FUSE = '/dev/fuse';
 /** `_IOR(229, 0, uint32_t)`. */
@@ -118,14 +118,31 @@ export function requestResend(fd: number): void {
 }
 
 /**
- * Makes `count` workers that wait for a request return from waiting: the kernel is asked for nothing, `count` times, and each of its
- * NOTIFY_REPLY requests wakes one worker, which then looks at its stop word. So a worker needs no second descriptor to wait on.
+ * Makes `count` workers that wait for a request return from waiting, without a second descriptor for them to wait on: each wake is a request
+ * that the kernel sends for nothing. It is asked for the cached bytes of a file (size 0); where it doesn't know that file, because nobody uses it, for
+ * the figures of the file system, by the mount's path.
+ * @param nodeid a regular file of the file system (the kernel refuses directories)
+ * @param mountpoint used from the thread pool, so the caller is never blocked, and by one call at a time, so that a call that no worker is left
+ * to answer holds up one thread of the pool and not all
  * Throws PcacheError `closed` if the session is gone (the workers then return by themselves).
  */
-export function wakeQueues(fd: number, count: number): void {
+export function wakeQueues(fd: number, count: number, nodeid: number, mountpoint: string): void {
   const body = new Uint8Array(RETRIEVE_OUT.bytes);
-  new DataView(body.buffer).setUint32(RETRIEVE_OUT.nodeid, ROOT_NODEID, true);
-  for (let i = 0; i < count; i++) notify(fd, NOTIFY_RETRIEVE, body, 'waking queue workers');
+  new DataView(body.buffer).setUint32(RETRIEVE_OUT.nodeid, nodeid, true);
+  for (let i = 0; i < count; i++) {
+    try {
+      notify(fd, NOTIFY_RETRIEVE, body, 'waking queue workers');
+    } catch (error) {
+      if (errnoOf(error) !== errno.ENOENT) throw error;
+      askForFigures(mountpoint, count - i);
+      return;
+    }
+  }
+}
+
+function askForFigures(mountpoint: string, count: number): void {
+  // What is answered doesn't matter, nor whether it is: the session may end meanwhile.
+  if (count > 0) statfs(mountpoint, () => askForFigures(mountpoint, count - 1));
 }
 
 function notify(fd: number, code: number, body: Uint8Array, what: string): void {

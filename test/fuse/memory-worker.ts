@@ -1,0 +1,60 @@
+// A thread of the memory server: a queue worker, or the one that answers what queue workers hand on.
+
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
+import { sendAnswer } from '../../src/fuse/answer.js';
+import { serveQueue } from '../../src/fuse/dev-fuse-transport.js';
+import { RequestSlots, type RequestSlotsHandle } from '../../src/fuse/request-slots.js';
+import { IntRing } from '../../src/shared/int-ring.js';
+import { MemoryFileSystem, type MemoryState } from './memory-file-system.js';
+
+export interface MemoryWorkerData {
+  /** undefined: answer what others hand on. */
+  readonly fd: number | undefined;
+  readonly slots: RequestSlotsHandle;
+  readonly state: MemoryState;
+  readonly stopWord: Int32Array<SharedArrayBuffer>;
+  /** For tests of a crash: read one request, and never answer it. */
+  readonly swallow: boolean;
+}
+
+function main(data: MemoryWorkerData): void {
+  const slots = new RequestSlots(data.slots);
+  const fileSystem = new MemoryFileSystem(data.state, data.fd !== undefined);
+  if (data.fd === undefined) {
+    answerPending(data, slots, fileSystem);
+    return;
+  }
+  if (data.swallow) {
+    fileSystem.read = fileSystem.write = () => {
+      parentPort!.postMessage({ swallowed: true });
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+      return 0;
+    };
+  }
+  parentPort!.postMessage({ ready: true });
+  const end = serveQueue({
+    fd: data.fd,
+    slots,
+    fileSystem,
+    stopWord: data.stopWord,
+    onError: (operation, error) => parentPort!.postMessage({ operation, error: String(error) }),
+  });
+  parentPort!.postMessage({ end });
+}
+
+function answerPending(data: MemoryWorkerData, slots: RequestSlots, fileSystem: MemoryFileSystem): void {
+  const ring = IntRing.attach(data.state.pending!);
+  const tuple = new Int32Array(1);
+  while (Atomics.load(data.stopWord, 0) === 0) {
+    ring.waitNotEmpty(100);
+    while (ring.pop(tuple)) {
+      const slot = slots.slot(tuple[0]!);
+      slot.reopen();
+      const failure = sendAnswer(slot, slot.row!.handle(fileSystem, slot));
+      if (failure !== 0) parentPort!.postMessage({ operation: 'pending', error: String(failure) });
+      slots.give(slot);
+    }
+  }
+}
+
+if (!isMainThread) main(workerData as MemoryWorkerData);
