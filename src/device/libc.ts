@@ -44,9 +44,7 @@ const cMmap = library.func('mmap', 'intptr_t', ['intptr_t', 'size_t', 'int', 'in
 const cMunmap = library.func('munmap', 'int', ['intptr_t', 'size_t']) as Call<[address: N, length: N]>;
 const cMsync = library.func('msync', 'int', ['intptr_t', 'size_t', 'int']) as Call<[address: N, length: N, flags: N]>;
 const cMadvise = library.func('madvise', 'int', ['intptr_t', 'size_t', 'int']) as Call<[address: N, length: N, advice: N]>;
-const cMlockall = library.func('mlockall', 'int', ['int']) as Call<[flags: N]>;
-const cMunlockall = library.func('munlockall', 'int', []) as Call<[]>;
-const cMunlock = library.func('munlock', 'int', ['intptr_t', 'size_t']) as Call<[address: N, length: N]>;
+const cMlock2 = library.func('mlock2', 'int', ['intptr_t', 'size_t', 'uint']) as Call<[address: N, length: N, flags: N]>;
 const cFallocate = library.func('fallocate', 'int', ['int', 'int', 'int64_t', 'int64_t']) as Call<[fd: N, mode: N, offset: N, length: N]>;
 const cLseek = library.func('lseek', 'int64_t', ['int', 'int64_t', 'int']) as Call<[fd: N, offset: N, whence: N]>;
 const cFlock = library.func('flock', 'int', ['int', 'int']) as Call<[fd: N, operation: N]>;
@@ -131,17 +129,9 @@ export function madvise(address: number, lengthBytes: number, advice: number): v
   checked(cMadvise(address, lengthBytes, advice), 'madvise');
 }
 
-export function mlockall(flags: number): void {
-  checked(cMlockall(flags), 'mlockall');
-}
-
-/** Lets a range be paged out again, whatever `mlockall` said. */
-export function munlock(address: number, lengthBytes: number): void {
-  checked(cMunlock(address, lengthBytes), 'munlock');
-}
-
-export function munlockall(): void {
-  checked(cMunlockall(), 'munlockall');
+/** Locks a range of pages in memory; with MLOCK_ONFAULT each page once it is touched. */
+export function mlock2(address: number, lengthBytes: number, flags: number): void {
+  checked(cMlock2(address, lengthBytes, flags), 'mlock2');
 }
 
 /**

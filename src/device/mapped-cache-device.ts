@@ -16,7 +16,7 @@ import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_
 import type { PhysicalSegmentId } from '../media/layout.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
-import { fileSystemOf, mmap, msync, munlock, munmap, view } from './libc.js';
+import { fileSystemOf, mmap, msync, munmap, view } from './libc.js';
 import { MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
 import { preallocate } from './preallocate.js';
 import { systemErrorFrom } from './system-error.js';
@@ -89,10 +89,7 @@ export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = 
 /** Maps a device whose descriptor this process inherited. The lock came with it. */
 export function adoptCacheDevice(handle: Omit<CacheDeviceHandle, 'address'>): MappedCacheDevice {
   const protection = handle.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  const mappedBytes = mappedBytesOf(handle.sizeBytes);
-  const address = attempt(`${handle.path}: map`, () => mmap(mappedBytes, protection, MAP_SHARED, handle.fd, 0));
-  // After `lockMemory` a cache larger than the machine's memory would otherwise fill it for good.
-  attempt(`${handle.path}: map`, () => munlock(address, mappedBytes));
+  const address = attempt(`${handle.path}: map`, () => mmap(mappedBytesOf(handle.sizeBytes), protection, MAP_SHARED, handle.fd, 0));
   return new MappedCacheDevice({ ...handle, address }, true);
 }
 

@@ -110,10 +110,12 @@ export class SimulatedBackingDevice implements BackingDevice {
     });
   }
 
-  /** Bytes as they are seen now, without counting as a call. */
+  /** Bytes as they are seen now, any range, without counting as a call. */
   content(offsetBytes = 0, lengthBytes = this.sizeBytes - offsetBytes): Uint8Array {
+    if (!(offsetBytes >= 0 && lengthBytes >= 0 && offsetBytes + lengthBytes <= this.sizeBytes)) {
+      throw new RangeError(`content: ${lengthBytes} bytes at ${offsetBytes}: beyond ${this.sizeBytes} bytes`);
+    }
     const bytes = new Uint8Array(lengthBytes);
-    checkRange(this.sizeBytes, offsetBytes, lengthBytes, bytes, 0);
     this.#copyOut(offsetBytes, bytes);
     return bytes;
   }
