@@ -54,7 +54,7 @@ for (let round = 0; round < rounds; round++) {
   const action = below(8);
   tree.lock(subtree);
   check(base, subtree, sector, sectors);
-  let done = true;
+  let done: boolean;
   if (action < 5) {
     done = tree.insert(subtree, sector, sectors, worker as CacheSegId, place, generations[worker]!, 0);
     for (let i = 0; i < sectors; i++) flat[base + sector + i] = worker * 65_536 + place + i + 1;
