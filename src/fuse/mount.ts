@@ -3,7 +3,7 @@
 // whose server is gone; every error says what the user can do.
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, constants, lstatSync, readdirSync, realpathSync, accessSync } from 'node:fs';
+import { accessSync, closeSync, constants, lstatSync, readdirSync } from 'node:fs';
 import { errno } from '../device/errno-codes.js';
 import { receiveFileDescriptor } from '../device/descriptor-passing.js';
 import { mount, socketpair, umount2 } from '../device/libc.js';
@@ -58,17 +58,14 @@ export function mountFuse(request: MountRequest): number {
 export function checkMountpoint(path: string, kind: 'directory' | 'file'): string {
   let real: string;
   try {
-    const canonical = canonicalPath(path);
-    const mounted = mountAt(canonical);
+    real = canonicalPath(path);
+    const mounted = mountAt(real);
     if (mounted !== undefined) {
       throw new PcacheError('busy', `${path}: already a mount point (${mounted.type})`, {
         errno: errno.EBUSY,
         ...(mounted.type.startsWith('fuse') ? { hint: `Unmount it first, for example with \`umount ${path}\`.` } : {}),
       });
     }
-    real = realpathSync(canonical);
-    if (real !== canonical && mountAt(real) !== undefined)
-      throw new PcacheError('busy', `${path}: already a mount point`, { errno: errno.EBUSY });
     const stat = lstatSync(real);
     if (kind === 'file') {
       if (!stat.isFile()) throw new PcacheError('usage', `${path}: not a regular file`);

@@ -1,8 +1,13 @@
 // The table of mounts as the kernel tells it (/proc/self/mountinfo, proc(5)). Reading it touches no file system, so it can't hang on a mount
 // whose server is gone. Invariant: paths are compared as the kernel prints them, absolute and without symbolic links.
 
-import { readFileSync, realpathSync } from 'node:fs';
+import { lstatSync, readFileSync, readlinkSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { errno } from '../device/errno-codes.js';
+import { systemError } from '../device/system-error.js';
+
+/** As many symbolic links as the kernel follows. */
+const LINKS_MAX = 40;
 
 export interface MountEntry {
   /** Minor number of st_dev; for FUSE, the number of the connection in fusectl. */
@@ -40,16 +45,34 @@ export function parseMountinfo(text: string): MountEntry[] {
   return mounts;
 }
 
-/** The mount in sight at a path; undefined if it is no mount point. Only directories above the path are looked up. */
-export function mountAt(path: string, mounts: readonly MountEntry[] = readMounts()): MountEntry | undefined {
-  const canonical = canonicalPath(path);
+/** The mount in sight at a path; undefined if it is no mount point. */
+export function mountAt(path: string): MountEntry | undefined {
+  const mounts = readMounts();
+  return topMountAt(canonicalPathAmong(path, mounts), mounts);
+}
+
+/**
+ * An absolute path without symbolic links. What is mounted at the path itself is not looked at (only the directories above it are), so this
+ * can't hang on a mount point. Throws Node's error if a directory above is missing.
+ */
+export function canonicalPath(path: string): string {
+  return canonicalPathAmong(path, readMounts());
+}
+
+function topMountAt(canonical: string, mounts: readonly MountEntry[]): MountEntry | undefined {
   return mounts.findLast((mount) => mount.mountpoint === canonical);
 }
 
-/** A path without symbolic links in the directories above it; its last part is not looked at. Throws Node's error if a directory is missing. */
-export function canonicalPath(path: string): string {
-  const absolute = resolve(path);
-  return absolute === '/' ? absolute : join(realpathSync(dirname(absolute)), basename(absolute));
+function canonicalPathAmong(path: string, mounts: readonly MountEntry[]): string {
+  let absolute = resolve(path);
+  for (let links = 0; links < LINKS_MAX; links++) {
+    if (absolute === '/') return absolute;
+    const canonical = join(realpathSync(dirname(absolute)), basename(absolute));
+    if (topMountAt(canonical, mounts) !== undefined || lstatSync(canonical, { throwIfNoEntry: false })?.isSymbolicLink() !== true)
+      return canonical;
+    absolute = resolve(dirname(canonical), readlinkSync(canonical));
+  }
+  throw systemError(path, errno.ELOOP);
 }
 
 /** The kernel writes space, tab, newline and backslash as three octal digits. */
