@@ -1,0 +1,102 @@
+// Makes a StatusSnapshot from the memory that the threads share. Any thread can: nothing is asked of another.
+
+import { NumberWord, SegmentState, Word } from '../cache/shared-state.js';
+import { SECTOR_BYTES } from '../media/layout.js';
+import { sumCounters } from '../shared/counters.js';
+import { lock, unlock } from '../shared/mutex.js';
+import type { GatewayShared } from './gateway-shared.js';
+import { GatewayWord } from './gateway-shared.js';
+import { SharedText } from './shared-text.js';
+import type { LastError, StatusSnapshot } from './status.js';
+
+/** What does not change while an engine runs. */
+export interface StatusFacts {
+  readonly sbFlags: number;
+  readonly segTotal: number;
+  /** cache_info flags without the bits of gc_percent. */
+  readonly cacheFlags: number;
+  readonly backingIdentity: string;
+  readonly transport: StatusSnapshot['transport'];
+  readonly workers: number;
+  readonly supervisorPid: number;
+  readonly enginePid: number;
+  readonly engineRestarts: number;
+  readonly startedMs: number;
+  readonly cache: string;
+  readonly backing: string;
+  readonly mountpoint: string;
+}
+
+const GC_PERCENT_SHIFT = 6;
+
+export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
+  const { cache, facts } = shared;
+  const { words, numbers } = cache;
+  const gcPercent = Atomics.load(words, Word.gcPercent);
+  // Both words of each position belong together.
+  lock(words, Word.logLock);
+  const keyHead = positionAt(words, Word.openSegment, Word.openOffset);
+  const dirtyTail = positionAt(words, Word.dirtyTailSegment, Word.dirtyTailOffset);
+  const keyTail = positionAt(words, Word.keyTailSegment, Word.keyTailOffset);
+  const dirtyBytes = numbers[NumberWord.dirtyBytes]!;
+  unlock(words, Word.logLock);
+  return {
+    state: stateOf(shared),
+    transport: facts.transport,
+    mode: 'writeback',
+    persistence: shared.cacheDevice.persistence,
+    read_only: cache.readOnly,
+    cache: facts.cache,
+    backing: facts.backing,
+    mountpoint: facts.mountpoint,
+    volume_bytes: cache.volumeBytes,
+    dirty_bytes: dirtyBytes,
+    cached_bytes: cachedBytes(shared),
+    sb_flags: facts.sbFlags,
+    seg_total: facts.segTotal,
+    cache_segs: cache.segmentCount,
+    segs_used: cache.segmentCount - Atomics.load(words, Word.freeSegments),
+    gc_percent: gcPercent,
+    cache_flags: facts.cacheFlags | (gcPercent << GC_PERCENT_SHIFT),
+    key_head: keyHead,
+    dirty_tail: dirtyTail,
+    key_tail: keyTail,
+    data_crc: cache.dataCrc,
+    uuid: cache.uuid,
+    backing_identity: facts.backingIdentity,
+    workers: facts.workers,
+    supervisor_pid: facts.supervisorPid,
+    engine_pid: facts.enginePid,
+    engine_restarts: facts.engineRestarts,
+    started_ms: facts.startedMs,
+    last_error: lastErrorOf(shared),
+    ...sumCounters(cache.counters),
+  };
+}
+
+function positionAt(words: Int32Array, segment: number, offset: number): StatusSnapshot['key_head'] {
+  return { seg: words[segment]!, off: words[offset]! };
+}
+
+function stateOf(shared: GatewayShared): StatusSnapshot['state'] {
+  const { words } = shared;
+  if (Atomics.load(words, GatewayWord.stopLanes) !== 0) return 'stopping';
+  if (Atomics.load(words, GatewayWord.cacheFailed) !== 0) return 'cache-error';
+  if (new SharedText(shared.backingError).get() !== undefined) return 'backing-error';
+  return Atomics.load(shared.cache.words, Word.roomWaiters) > 0 ? 'cache-full' : 'serving';
+}
+
+function lastErrorOf(shared: GatewayShared): LastError | null {
+  const cache = new SharedText(shared.cacheError).get();
+  if (cache !== undefined) return { message: cache.text, since_ms: cache.sinceMs, device: 'cache' };
+  const backing = new SharedText(shared.backingError).get();
+  return backing === undefined ? null : { message: backing.text, since_ms: backing.sinceMs, device: 'backing' };
+}
+
+function cachedBytes({ cache }: GatewayShared): number {
+  let sectors = 0;
+  for (let segment = 0; segment < cache.segmentCount; segment++) {
+    if (cache.state[segment] === SegmentState.data) sectors += Math.max(0, cache.liveSectors[segment]!);
+  }
+  return sectors * SECTOR_BYTES;
+}

@@ -1,0 +1,309 @@
+// The engine: opens the cache, starts the data threads over it, and ends them in order. Runs in the engine process's main thread, which
+// touches no data.
+//
+// Order of the end: queue workers first (no new requests), then the lanes (what they hold is answered), then writeback, then the log (everything
+// durable), then the media are marked clean. So whatever was acknowledged is on the media before the process is gone.
+
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { Cache } from '../cache/cache.js';
+import { openCache } from '../cache/open.js';
+import type { OpenedCache } from '../cache/open.js';
+import { NumberWord, Word } from '../cache/shared-state.js';
+import { adoptBackingDevice } from '../device/file-backing-device.js';
+import type { FileBackingDevice } from '../device/file-backing-device.js';
+import { adoptCacheDevice } from '../device/mapped-cache-device.js';
+import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { PcacheError, messageOf } from '../errors.js';
+import { stopQueues } from '../fuse/dev-fuse-transport.js';
+import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
+import { createRequestSlots, destroyRequestSlots } from '../fuse/request-slots.js';
+import { requestResend } from '../fuse/session.js';
+import { cacheFlagsOf } from '../media/cache-info.js';
+import { IntRing } from '../shared/int-ring.js';
+import { signal } from '../shared/event-word.js';
+import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
+import { takeSnapshot } from './engine-status.js';
+import { hostBootId } from './host-boot-id.js';
+import { GatewayWord, createGatewayShared } from './gateway-shared.js';
+import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
+import type { QueueWorkerStart } from './queue-worker.js';
+import { dmStatusLine } from './status.js';
+import type { StatusSnapshot } from './status.js';
+import { SharedText } from './shared-text.js';
+import type { ThreadMessage } from './thread-messages.js';
+import { volumeNodeid } from './volume-files.js';
+
+const MISS_WORKERS = 4;
+/** Progress of a flush is told this often. */
+const FLUSH_TICK_MS = 50;
+const GC_PERCENT_SHIFT = 6;
+const GC_PERCENT_MASK = 0x7f;
+const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
+
+/** Throws PcacheError as `openCache`; see `StartEngine`. */
+export async function startEngine(options: EngineOptions): Promise<Engine> {
+  const device = adoptCacheDevice(options.cache);
+  let backing: FileBackingDevice | undefined;
+  let engine: ThreadedEngine;
+  try {
+    backing = adoptBackingDevice(options.backing);
+    engine = new ThreadedEngine(options, device, backing);
+  } catch (error) {
+    backing?.close();
+    device.close();
+    throw error;
+  }
+  // From here on threads use the mapping: if one fails to start, the process ends, and the mapping with it.
+  await engine.start();
+  return engine;
+}
+
+interface Thread {
+  readonly name: string;
+  readonly worker: Worker;
+  readonly ready: Promise<void>;
+  /** Resolves when the thread is gone. */
+  readonly exited: Promise<void>;
+  queueEnd: QueueEnd | undefined;
+}
+
+class ThreadedEngine implements Engine {
+  readonly ended: Promise<EngineEnd>;
+  readonly #options: EngineOptions;
+  readonly #device: MappedCacheDevice;
+  readonly #backing: FileBackingDevice;
+  readonly #opened: OpenedCache;
+  readonly #shared: GatewayShared;
+  readonly #cache: Cache;
+  readonly #queues: Thread[] = [];
+  readonly #lanes: Thread[] = [];
+  #background: Thread | undefined;
+  #log: Thread | undefined;
+  #end: (end: EngineEnd) => void = () => undefined;
+  #stopping: Promise<void> | undefined;
+
+  /** Throws PcacheError as `openCache`. */
+  constructor(options: EngineOptions, device: MappedCacheDevice, backing: FileBackingDevice) {
+    this.#options = options;
+    this.#device = device;
+    this.#backing = backing;
+    this.ended = new Promise((resolve) => (this.#end = resolve));
+    const queueCount = Math.max(1, options.fuseFds.length === 0 ? 1 : options.options.workers);
+    this.#opened = openCache(device, {
+      volumeBytes: backing.sizeBytes,
+      backingIdentity: backing.identity,
+      adopt: options.options.adopt,
+      bootId: hostBootId(),
+      // One for each queue worker, one for what misses bring in.
+      writers: queueCount + 1,
+      counterSlices: queueCount + MISS_WORKERS + 4,
+      readOnly: options.options.readOnly,
+      newUuid: randomBytes(16),
+      nowMs: Date.now(),
+      clock: now,
+    });
+    const { shared, media } = this.#opened;
+    const slots = createRequestSlots(options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES);
+    this.#shared = createGatewayShared({
+      cache: shared,
+      cacheDevice: device.handle,
+      backingDevice: backing.handle,
+      slots,
+      facts: {
+        sbFlags: media.superblock.flags,
+        segTotal: media.superblock.segmentCount,
+        cacheFlags: cacheFlagsOf(media.cacheInfo) & ~(GC_PERCENT_MASK << GC_PERCENT_SHIFT),
+        backingIdentity: backing.identity,
+        transport: options.options.transport,
+        workers: queueCount,
+        supervisorPid: options.supervisorPid,
+        enginePid: process.pid,
+        engineRestarts: options.engineRestarts,
+        startedMs: options.startedMs,
+        cache: options.cache.path,
+        backing: options.backing.path,
+        mountpoint: options.mountpoint,
+      },
+    });
+    this.#cache = new Cache(shared, device, 0, queueCount + MISS_WORKERS + 3, now);
+    const { replay } = this.#opened;
+    options.log.info(
+      { ksets: replay.walk.ksets, keys: replay.walk.keys, stagedKeys: replay.stagedKeys, dirtyBytes: replay.dirtyBytes },
+      'replayed the log',
+    );
+    if (replay.corruptKeys > 0)
+      options.log.error({ corruptKeys: replay.corruptKeys }, 'damaged payload: its ranges give EIO; pcache check names them');
+    const { gcPercent } = options.options;
+    if (gcPercent !== undefined && gcPercent !== media.cacheInfo.gcPercent && !shared.readOnly) this.setGcPercent(gcPercent);
+  }
+
+  async start(): Promise<void> {
+    const { options, fuseFds, mountKind } = this.#options;
+    const queueCount = this.#shared.facts.workers;
+    const files = {
+      kind: mountKind,
+      readOnly: options.readOnly,
+      kernelCache: options.kernelCache,
+      uid: options.uid ?? process.getuid!(),
+      gid: options.gid ?? process.getgid!(),
+      umask: options.umask,
+    };
+    const fillHead = queueCount;
+    for (let index = 0; index < MISS_WORKERS; index++) {
+      this.#lanes.push(this.#thread(`miss ${index}`, './miss-worker.js', { head: fillHead, counterSlice: queueCount + index }));
+    }
+    this.#lanes.push(this.#thread('write', './write-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS }));
+    this.#log = this.#thread('log', './log-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
+    if (!options.readOnly) {
+      this.#background = this.#thread('background', './background-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
+    }
+    if (this.#options.resume) this.#resume(fuseFds[0]!);
+    for (let index = 0; index < queueCount; index++) {
+      const start: Omit<QueueWorkerStart, 'shared'> = { fuseFd: fuseFds[index % fuseFds.length]!, files, head: index, counterSlice: index };
+      this.#queues.push(this.#thread(`queue ${index}`, './queue-worker.js', start));
+    }
+    await Promise.all(this.#threads().map((thread) => thread.ready));
+    void Promise.all(this.#queues.map((thread) => thread.exited)).then(() => this.#end({ reason: 'unmounted' }));
+  }
+
+  #resume(fd: number): void {
+    try {
+      requestResend(fd);
+    } catch (error) {
+      if (!(error instanceof PcacheError)) throw error;
+      // Unmounted meanwhile: the queue workers will see it. On a kernel before 6.9 the interrupted requests stay without answer.
+      this.#options.log.warn({ error: messageOf(error) }, 'unanswered requests of the engine before');
+    }
+  }
+
+  #threads(): Thread[] {
+    return [...this.#queues, ...this.#lanes, ...[this.#background, this.#log].filter((thread) => thread !== undefined)];
+  }
+
+  #thread(name: string, file: string, start: Omit<DataThreadStart, 'shared'>): Thread {
+    const worker = new Worker(new URL(file, import.meta.url), { name: `pcache ${name}`, workerData: { ...start, shared: this.#shared } });
+    let isReady = (): void => undefined;
+    const ready = new Promise<void>((resolve, reject) => {
+      isReady = resolve;
+      worker.once('error', reject);
+    });
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    const thread: Thread = { name, worker, ready, exited, queueEnd: undefined };
+    worker.on('message', (message: ThreadMessage) => {
+      if (message.type === 'ready') isReady();
+      else if (message.type === 'note') this.#options.log[message.level](`${name}: ${message.text}`);
+      else thread.queueEnd = message.queueEnd;
+    });
+    worker.on('error', (error) =>
+      this.#end({ reason: 'failed', error: new PcacheError('internal', `${name} thread: ${messageOf(error)}`, { cause: error }) }),
+    );
+    // Whoever awaits `ready` hears of it; nobody else must crash the process over it.
+    ready.catch(() => undefined);
+    return thread;
+  }
+
+  snapshot(): StatusSnapshot {
+    return takeSnapshot(this.#shared);
+  }
+
+  dmStatus(): string {
+    return dmStatusLine(this.snapshot());
+  }
+
+  async flush(onProgress: (progress: FlushProgress) => void): Promise<void> {
+    const { words, numbers, readOnly } = this.#shared.cache;
+    if (readOnly) throw new PcacheError('permission', 'flush: the volume is mounted read-only');
+    const bytesTotal = this.#cache.dirtyBytes;
+    const target = this.#cache.log.requestFlush();
+    const backingError = new SharedText(this.#shared.backingError);
+    let lastLeft = -1;
+    while (!this.#isWrittenBack(target)) {
+      if (this.#stopping !== undefined) throw new PcacheError('closed', 'flush: the volume was unmounted');
+      if (Atomics.load(this.#shared.words, GatewayWord.cacheFailed) !== 0) {
+        throw new PcacheError('io', `flush: ${new SharedText(this.#shared.cacheError).get()?.text ?? 'the cache device fails'}`);
+      }
+      const error = backingError.get();
+      if (error !== undefined)
+        throw new PcacheError('io', `flush: ${error.text}`, { hint: 'nothing is lost: it stays in the cache and is tried again' });
+      const bytesLeft = Math.min(bytesTotal, numbers[NumberWord.dirtyBytes]!);
+      if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
+      lastLeft = bytesLeft;
+      signal(words, Word.backgroundWorkEvent);
+      await delay(FLUSH_TICK_MS);
+    }
+    onProgress({ bytesTotal, bytesLeft: 0 });
+  }
+
+  #isWrittenBack(sequence: number): boolean {
+    return this.#shared.cache.numbers[NumberWord.writtenSequence]! >= sequence;
+  }
+
+  setGcPercent(percent: number): void {
+    if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'gc_percent: the volume is mounted read-only');
+    if (!Number.isInteger(percent) || percent < 0 || percent > 90)
+      throw new PcacheError('usage', `gc_percent ${percent}: it must be 0 to 90`);
+    this.#cache.records.storeGcPercent(percent);
+    signal(this.#shared.cache.words, Word.backgroundWorkEvent);
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    const { words, cache } = this.#shared;
+    const { fuseFds, mountKind, mountpoint } = this.#options;
+    if (fuseFds.length > 0 && Atomics.load(words, GatewayWord.stopQueues) === 0) {
+      this.#stopQueues(fuseFds[0]!, mountKind, mountpoint);
+    }
+    await exits(this.#queues);
+    Atomics.store(words, GatewayWord.stopLanes, 1);
+    IntRing.attach(this.#shared.misses).wakeAll();
+    IntRing.attach(this.#shared.writes).wakeAll();
+    signal(cache.words, Word.roomEvent);
+    await exits(this.#lanes);
+    Atomics.store(words, GatewayWord.stopBackground, 1);
+    signal(cache.words, Word.backgroundWorkEvent);
+    if (this.#background !== undefined) await this.#background.exited;
+    Atomics.store(words, GatewayWord.stopLog, 1);
+    signal(cache.words, Word.logWorkEvent);
+    if (this.#log !== undefined) await this.#log.exited;
+    try {
+      if (Atomics.load(words, GatewayWord.cacheFailed) !== 0) {
+        throw new PcacheError('io', `cache device: ${new SharedText(this.#shared.cacheError).get()?.text ?? 'it failed'}`);
+      }
+      if (!cache.readOnly) this.#cache.markClean();
+    } finally {
+      destroyRequestSlots(this.#shared.slots);
+      this.#backing.close();
+      this.#device.close();
+    }
+  }
+
+  #stopQueues(fd: number, kind: EngineOptions['mountKind'], mountpoint: string): void {
+    if (this.#queues.every((thread) => thread.queueEnd !== undefined)) return;
+    try {
+      stopQueues({
+        fd,
+        stopWord: this.#shared.words.subarray(0, 1),
+        workerCount: this.#queues.length,
+        nodeid: volumeNodeid(kind),
+        mountpoint,
+      });
+    } catch (error) {
+      // The session is gone: the workers have seen it, or will.
+      if (!(error instanceof PcacheError) || error.code !== 'closed') throw error;
+    }
+  }
+}
+
+async function exits(threads: readonly Thread[]): Promise<void> {
+  await Promise.all(threads.map((thread) => thread.exited));
+}
+
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}

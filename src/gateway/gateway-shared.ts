@@ -1,0 +1,131 @@
+// What the data threads of an engine share beside the cache's own state: the request slots, the lanes on which a request that can't be
+// answered at once goes on, and a few words. Posted to each worker as it starts.
+//
+// Lanes. A queue worker never blocks: what would, it hands on, and takes the next request.
+// - misses: READs for which the backing device must be read. Several miss workers take them.
+// - writes: WRITEs that found no room, that write part of a sector, or came behind such; and FALLOCATEs. One worker takes them in order of
+//   arrival, so writers that wait for room are served in order.
+// - flushes: FSYNCs whose kset is not durable yet. The log worker answers them.
+
+import { Cache } from '../cache/cache.js';
+import type { CacheShared } from '../cache/shared-state.js';
+import type { BackingDeviceHandle } from '../device/file-backing-device.js';
+import { attachBackingDevice } from '../device/file-backing-device.js';
+import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
+import { attachCacheDevice } from '../device/mapped-cache-device.js';
+import type { RequestSlotsHandle } from '../fuse/request-slots.js';
+import { RequestSlots } from '../fuse/request-slots.js';
+import { IntRing } from '../shared/int-ring.js';
+import type { IntRingState } from '../shared/int-ring.js';
+import { sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
+import { SharedText, createSharedText } from './shared-text.js';
+import type { StatusFacts } from './engine-status.js';
+import { createTextFiles } from './text-files.js';
+import type { TextFilesState } from './text-files.js';
+
+/** Int32 words. */
+export const GatewayWord = {
+  /** Not 0: queue workers return before the next request. */
+  stopQueues: 0,
+  /** Not 0: the lanes' workers answer what they have and end. */
+  stopLanes: 1,
+  /** Not 0: the background worker ends after its step, the log worker once everything is durable. */
+  stopBackground: 2,
+  stopLog: 3,
+  /** Not 0: the cache device could not make something durable; flushes get EIO from then on. */
+  cacheFailed: 4,
+  count: 8,
+} as const;
+
+export const GatewayNumber = {
+  /** When the volume was last written, milliseconds since 1970. */
+  lastWriteMs: 0,
+  count: 1,
+} as const;
+
+export interface GatewayShared {
+  readonly cache: CacheShared;
+  readonly cacheDevice: CacheDeviceHandle;
+  readonly backingDevice: BackingDeviceHandle;
+  readonly slots: RequestSlotsHandle;
+  /** Tuples: slot. */
+  readonly misses: IntRingState;
+  /** Tuples: slot, progress (bytes of a WRITE, chunks of a FALLOCATE). */
+  readonly writes: IntRingState;
+  /** Tuples: slot, low and high half of the sequence to wait for. */
+  readonly flushes: IntRingState;
+  readonly words: Int32Array<SharedArrayBuffer>;
+  readonly numbers: Float64Array;
+  readonly cacheError: SharedArrayBuffer;
+  readonly backingError: SharedArrayBuffer;
+  readonly textFiles: TextFilesState;
+  readonly facts: StatusFacts;
+}
+
+export type GatewaySharedParts = Pick<GatewayShared, 'cache' | 'cacheDevice' | 'backingDevice' | 'slots' | 'facts'>;
+
+export function createGatewayShared(parts: GatewaySharedParts): GatewayShared {
+  const { count } = parts.slots;
+  const numbers = sharedFloat64(GatewayNumber.count);
+  numbers[GatewayNumber.lastWriteMs] = parts.facts.startedMs;
+  return {
+    ...parts,
+    // A slot is on one lane at a time, so none of them can overflow.
+    misses: IntRing.create(count, 1).state,
+    writes: IntRing.create(count, 2).state,
+    flushes: IntRing.create(count, 3).state,
+    words: sharedInt32(GatewayWord.count) as Int32Array<SharedArrayBuffer>,
+    numbers,
+    cacheError: createSharedText(),
+    backingError: createSharedText(),
+    textFiles: createTextFiles(),
+  };
+}
+
+/** What a data thread is given when it starts. */
+export interface DataThreadStart {
+  readonly shared: GatewayShared;
+  /** Its data head, and its slice of the counters. */
+  readonly head: number;
+  readonly counterSlice: number;
+}
+
+/** A data thread's view of everything. */
+export class DataThread {
+  readonly shared: GatewayShared;
+  readonly cache: Cache;
+  readonly backing: ReturnType<typeof attachBackingDevice>;
+  readonly slots: RequestSlots;
+  readonly misses: IntRing;
+  readonly writes: IntRing;
+  readonly flushes: IntRing;
+  readonly cacheError: SharedText;
+  readonly backingError: SharedText;
+
+  constructor({ shared, head, counterSlice }: DataThreadStart) {
+    this.shared = shared;
+    this.cache = new Cache(
+      shared.cache,
+      attachCacheDevice(shared.cacheDevice),
+      head,
+      counterSlice,
+      () => performance.timeOrigin + performance.now(),
+    );
+    this.backing = attachBackingDevice(shared.backingDevice);
+    this.slots = new RequestSlots(shared.slots);
+    this.misses = IntRing.attach(shared.misses);
+    this.writes = IntRing.attach(shared.writes);
+    this.flushes = IntRing.attach(shared.flushes);
+    this.cacheError = new SharedText(shared.cacheError);
+    this.backingError = new SharedText(shared.backingError);
+  }
+
+  isSet(word: number): boolean {
+    return Atomics.load(this.shared.words, word) !== 0;
+  }
+
+  /** Lets go of what this thread alone holds (its bounce buffer); the devices stay open for the others. */
+  end(): void {
+    this.backing.close();
+  }
+}

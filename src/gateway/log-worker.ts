@@ -1,0 +1,89 @@
+// The log worker's thread: closes ksets, makes them durable, and answers the FSYNCs that wait for that. Flushes that arrive while it works share
+// the next pass.
+//
+// If the cache device can't make something durable, nothing after it counts as durable either: every flush from then on gets EIO (the device's
+// next success would not bring back what it dropped), until the volume is mounted anew.
+
+import { sendAnswer } from '../fuse/answer.js';
+import { Word } from '../cache/shared-state.js';
+import { errno } from '../device/errno-codes.js';
+import { messageOf } from '../errors.js';
+import { COUNTER } from '../shared/counters.js';
+import { epoch, wait } from '../shared/event-word.js';
+import { DataThread, GatewayWord } from './gateway-shared.js';
+import { noteError, tellMain, threadStart } from './thread-messages.js';
+
+/** A kset is closed at this age at the latest. */
+const KSET_AGE_MS = 1000;
+/** How often the age is looked at when nothing else happens. */
+const TICK_MS = 250;
+
+interface WaitingFlush {
+  readonly slot: number;
+  readonly sequence: number;
+}
+
+const thread = new DataThread(threadStart());
+const { cache, flushes, slots, shared } = thread;
+const { words } = shared.cache;
+const tuple = new Int32Array(3);
+const waiting: WaitingFlush[] = [];
+
+function takeFlushes(): void {
+  while (flushes.pop(tuple)) waiting.push({ slot: tuple[0]!, sequence: tuple[2]! * 2 ** 32 + (tuple[1]! >>> 0) });
+}
+
+/** Answers the flushes that are done, or all of them with an errno. */
+function answerFlushes(failure: number): void {
+  let kept = 0;
+  for (const flush of waiting) {
+    if (failure === 0 && !cache.log.isDurable(flush.sequence)) {
+      waiting[kept++] = flush;
+      continue;
+    }
+    if (failure !== 0) cache.counters[COUNTER.flush_errors]! += 1;
+    const slot = slots.slot(flush.slot);
+    const malformed = slot.reopen();
+    sendAnswer(slot, malformed === 0 ? -failure : malformed);
+    slots.give(slot);
+  }
+  waiting.length = kept;
+}
+
+function fail(error: unknown): void {
+  if (thread.cacheError.set(messageOf(error), Date.now())) noteError('cache device', error);
+  Atomics.store(shared.words, GatewayWord.cacheFailed, 1);
+}
+
+/** One pass. Returns whether there was something to do. */
+function step(): boolean {
+  if (thread.isSet(GatewayWord.cacheFailed)) return false;
+  // A writer that waits for room may wait for what is staged: its segments come free only after it is written back.
+  const hurry = Atomics.load(words, Word.roomWaiters) > 0;
+  try {
+    return cache.logStep(hurry ? 0 : KSET_AGE_MS);
+  } catch (error) {
+    fail(error);
+    return false;
+  }
+}
+
+/** Makes everything durable; the last thing this thread does. */
+function closeLog(): void {
+  const sequence = cache.log.requestFlush();
+  while (!cache.log.isDurable(sequence) && !thread.isSet(GatewayWord.cacheFailed)) step();
+}
+
+tellMain({ type: 'ready' });
+while (true) {
+  const seen = epoch(words, Word.logWorkEvent);
+  const isLastPass = thread.isSet(GatewayWord.stopLog);
+  takeFlushes();
+  if (isLastPass && !shared.cache.readOnly) closeLog();
+  const didSomething = !shared.cache.readOnly && step();
+  answerFlushes(thread.isSet(GatewayWord.cacheFailed) ? errno.EIO : 0);
+  if (isLastPass && waiting.length === 0) break;
+  if (!didSomething) wait(words, Word.logWorkEvent, seen, TICK_MS);
+}
+thread.end();
+tellMain({ type: 'ended' });

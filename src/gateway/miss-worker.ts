@@ -1,0 +1,53 @@
+// A miss worker's thread: answers READs that need the backing device, one at a time, from start to end.
+
+import { sendAnswer } from '../fuse/answer.js';
+import type { RequestSlot } from '../fuse/request-slots.js';
+import { COUNTER } from '../shared/counters.js';
+import { PcacheError } from '../errors.js';
+import { errnoFor } from './errno-of.js';
+import { DataThread, GatewayWord } from './gateway-shared.js';
+import { noteError, tellMain, threadStart } from './thread-messages.js';
+import { VolumeIo } from './volume-io.js';
+
+/** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
+const WAIT_MS = 1000;
+
+const thread = new DataThread(threadStart());
+const io = new VolumeIo(thread.cache, thread.backing, {
+  waitForRoom() {
+    throw new PcacheError('internal', 'a read waits for room');
+  },
+});
+const tuple = new Int32Array(1);
+
+function answerRead(slot: RequestSlot): void {
+  let result = slot.reopen();
+  if (result === 0) {
+    const { request } = slot;
+    const length = Math.max(0, Math.min(request.sizeBytes, thread.shared.cache.volumeBytes - request.offsetBytes));
+    const { counters } = thread.cache;
+    try {
+      io.read(request.offsetBytes, length, slot.payload, 0);
+      slot.iovec.add(slot.payloadAddress, length);
+      counters[COUNTER.reads]! += 1;
+      counters[COUNTER.read_bytes]! += length;
+      result = length;
+    } catch (error) {
+      counters[COUNTER.read_errors]! += 1;
+      noteError(`read of ${length} bytes at ${request.offsetBytes}`, error);
+      result = -errnoFor(error);
+    }
+  }
+  const failure = sendAnswer(slot, result);
+  if (failure !== 0) noteError('READ', new PcacheError('io', `answer refused: errno ${-failure}`, { errno: -failure }));
+  thread.slots.give(slot);
+}
+
+tellMain({ type: 'ready' });
+while (true) {
+  if (thread.misses.pop(tuple)) answerRead(thread.slots.slot(tuple[0]!));
+  else if (thread.isSet(GatewayWord.stopLanes)) break;
+  else thread.misses.waitNotEmpty(WAIT_MS);
+}
+thread.end();
+tellMain({ type: 'ended' });

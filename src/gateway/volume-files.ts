@@ -1,0 +1,285 @@
+// The mount as FUSE sees it: a directory with `volume.img`, `stats.json` and `metrics`, or a single file that is the volume. Each queue worker
+// has a VolumeFiles of its own. Requests that can be answered from the cache are answered here, at once; all others go to a lane
+// (see gateway-shared).
+//
+// Hot paths: `read` and `write` allocate nothing but the views that copying takes.
+
+import { PieceKind } from '../cache/piece-list.js';
+import { Word } from '../cache/shared-state.js';
+import { errno } from '../device/errno-codes.js';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, SEEK_DATA, SEEK_HOLE } from '../device/linux-constants.js';
+import { PENDING } from '../fuse/file-system.js';
+import type { AttributeChange, FileSystem } from '../fuse/file-system.js';
+import type { FileAttributes, ReplyBuilder } from '../fuse/reply.js';
+import type { RequestSlot } from '../fuse/request-slots.js';
+import type { FuseRequest } from '../fuse/request.js';
+import {
+  FATTR_ATIME,
+  FATTR_ATIME_NOW,
+  FATTR_GID,
+  FATTR_MODE,
+  FATTR_MTIME,
+  FATTR_MTIME_NOW,
+  FATTR_SIZE,
+  FATTR_UID,
+  FOPEN_DIRECT_IO,
+  FOPEN_KEEP_CACHE,
+  FOPEN_PARALLEL_DIRECT_WRITES,
+  ROOT_NODEID,
+} from '../fuse/structs.js';
+import { SECTOR_BYTES, SEGMENT_DATA_OFFSET } from '../media/layout.js';
+import type { CacheSegId } from '../media/layout.js';
+import { COUNTER } from '../shared/counters.js';
+import { signal } from '../shared/event-word.js';
+import { takeSnapshot } from './engine-status.js';
+import { GatewayNumber, GatewayWord } from './gateway-shared.js';
+import type { DataThread } from './gateway-shared.js';
+import { metricsText } from './metrics.js';
+import { statsJson } from './status.js';
+import { TextFiles } from './text-files.js';
+
+export interface VolumeFilesOptions {
+  readonly kind: 'directory' | 'file';
+  readonly readOnly: boolean;
+  readonly kernelCache: boolean;
+  readonly uid: number;
+  readonly gid: number;
+  readonly umask: number;
+}
+
+const VOLUME_NODEID = 2;
+const STATS_NODEID = 3;
+const METRICS_NODEID = 4;
+const NAMES: Readonly<Record<string, number>> = { 'volume.img': VOLUME_NODEID, 'stats.json': STATS_NODEID, metrics: METRICS_NODEID };
+const NAME_LIST = Object.entries(NAMES);
+/** Names never change; the attributes do (times). */
+const ENTRY_VALID_SECONDS = 3600;
+const ATTRIBUTES_VALID_SECONDS = 1;
+const FALLOC_KNOWN = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+const O_ACCMODE = 3;
+
+/** The node of the volume: the root itself, if the mount point is a file. */
+export function volumeNodeid(kind: VolumeFilesOptions['kind']): number {
+  return kind === 'file' ? ROOT_NODEID : VOLUME_NODEID;
+}
+
+export class VolumeFiles implements FileSystem {
+  readonly #thread: DataThread;
+  readonly #options: VolumeFilesOptions;
+  readonly #volumeNodeid: number;
+  readonly #volumeBytes: number;
+  readonly #textFiles: TextFiles;
+  readonly #tuple = new Int32Array(3);
+
+  constructor(thread: DataThread, options: VolumeFilesOptions) {
+    this.#thread = thread;
+    this.#options = options;
+    this.#volumeNodeid = volumeNodeid(options.kind);
+    this.#volumeBytes = thread.shared.cache.volumeBytes;
+    this.#textFiles = new TextFiles(thread.shared.textFiles);
+  }
+
+  lookup(parent: number, name: string, reply: ReplyBuilder): number {
+    if (this.#options.kind === 'file' || parent !== ROOT_NODEID) return -errno.ENOTDIR;
+    const nodeid = Object.hasOwn(NAMES, name) ? NAMES[name]! : 0;
+    return nodeid === 0 ? -errno.ENOENT : reply.entry(this.#attributes(nodeid), ATTRIBUTES_VALID_SECONDS);
+  }
+
+  getattr(nodeid: number, reply: ReplyBuilder): number {
+    return reply.attributes(this.#attributes(nodeid), ATTRIBUTES_VALID_SECONDS);
+  }
+
+  setattr(nodeid: number, change: AttributeChange, reply: ReplyBuilder): number {
+    const { valid } = change;
+    if ((valid & (FATTR_MODE | FATTR_UID | FATTR_GID)) !== 0) return -errno.EPERM;
+    // Times of the user's choosing are not kept; "now" is what a write sets anyway.
+    const setsTime = (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0;
+    if (setsTime && (valid & (FATTR_ATIME_NOW | FATTR_MTIME_NOW)) === 0) return -errno.EPERM;
+    const attributes = this.#attributes(nodeid);
+    if ((valid & FATTR_SIZE) !== 0 && change.sizeBytes !== attributes.sizeBytes) return -errno.EPERM;
+    return reply.attributes(attributes, ATTRIBUTES_VALID_SECONDS);
+  }
+
+  open(nodeid: number, flags: number, reply: ReplyBuilder): number {
+    const writes = (flags & O_ACCMODE) !== 0;
+    if (nodeid !== this.#volumeNodeid) {
+      if (writes) return -errno.EACCES;
+      const snapshot = takeSnapshot(this.#thread.shared);
+      return reply.opened(this.#textFiles.open(nodeid === STATS_NODEID ? statsJson(snapshot) : metricsText(snapshot)), FOPEN_DIRECT_IO);
+    }
+    if (writes && this.#options.readOnly) return -errno.EROFS;
+    return reply.opened(0, this.#options.kernelCache ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
+  }
+
+  release(): number {
+    return 0;
+  }
+
+  opendir(_nodeid: number, _flags: number, reply: ReplyBuilder): number {
+    return reply.opened(0, 0);
+  }
+
+  readdir(_nodeid: number, _fh: number, offset: number, reply: ReplyBuilder): number {
+    for (let at = offset; at < NAME_LIST.length + 2; at++) {
+      const [name, nodeid] = at === 0 ? ['.', ROOT_NODEID] : at === 1 ? ['..', ROOT_NODEID] : NAME_LIST[at - 2]!;
+      if (!reply.addEntry(name as string, this.#attributes(nodeid as number), at + 1, ENTRY_VALID_SECONDS)) break;
+    }
+    return 0;
+  }
+
+  releasedir(): number {
+    return 0;
+  }
+
+  statfs(_nodeid: number, reply: ReplyBuilder): number {
+    const blocks = Math.ceil(this.#volumeBytes / 4096);
+    return reply.statfs({ blockSizeBytes: 4096, blocks, freeBlocks: 0, files: NAME_LIST.length, nameBytesMax: 255 });
+  }
+
+  lseek(nodeid: number, _fh: number, offsetBytes: number, whence: number, reply: ReplyBuilder): number {
+    const { sizeBytes } = this.#attributes(nodeid);
+    if (offsetBytes >= sizeBytes) return -errno.ENXIO;
+    if (whence === SEEK_DATA) return reply.sought(offsetBytes);
+    return whence === SEEK_HOLE ? reply.sought(sizeBytes) : -errno.EINVAL;
+  }
+
+  read(request: FuseRequest, slot: RequestSlot): number {
+    if (request.nodeid !== this.#volumeNodeid) return this.#readText(request, slot);
+    const offset = request.offsetBytes;
+    const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
+    if (length <= 0) return 0;
+    const { reader, counters } = this.#thread.cache;
+    const start = offset - (offset % SECTOR_BYTES);
+    const end = Math.ceil((offset + length) / SECTOR_BYTES) * SECTOR_BYTES;
+    reader.begin(start, end - start, false);
+    if (reader.missingBytes > 0 || reader.corruptBytes > 0) {
+      reader.end();
+      return this.#handOn(this.#thread.misses, slot, 0);
+    }
+    this.#addPieces(slot, offset, length);
+    counters[COUNTER.reads]! += 1;
+    counters[COUNTER.read_bytes]! += length;
+    counters[COUNTER.read_hits]! += 1;
+    return length;
+  }
+
+  /** Answers from the pinned pieces: by address, or copied together if there are too many of them. */
+  #addPieces(slot: RequestSlot, offset: number, length: number): void {
+    const { reader, segments, device } = this.#thread.cache;
+    const { pieces } = reader;
+    const end = offset + length;
+    slot.wantsAfterReply = true;
+    for (let at = 0; at < pieces.count; at++) {
+      const pieceStart = pieces.volumeOffsets[at]!;
+      const from = Math.max(pieceStart, offset);
+      const bytes = Math.min(pieceStart + pieces.lengths[at]!, end) - from;
+      const segmentOffset = pieces.segmentOffsets[at]! + (from - pieceStart);
+      const address = device.addressOf(segments.deviceOffset(pieces.segments[at]! as CacheSegId, segmentOffset));
+      if (!slot.iovec.add(address, bytes)) {
+        this.#copyPieces(slot, offset, length);
+        return;
+      }
+    }
+  }
+
+  #copyPieces(slot: RequestSlot, offset: number, length: number): void {
+    const { reader, segments } = this.#thread.cache;
+    const { pieces } = reader;
+    for (let at = 0; at < pieces.count; at++) {
+      if (pieces.kinds[at] !== PieceKind.cached) continue;
+      const pieceStart = pieces.volumeOffsets[at]!;
+      const from = Math.max(pieceStart, offset);
+      const bytes = Math.min(pieceStart + pieces.lengths[at]!, offset + length) - from;
+      const source = SEGMENT_DATA_OFFSET + pieces.segmentOffsets[at]! + (from - pieceStart);
+      const segment = segments.view(pieces.segments[at]! as CacheSegId);
+      slot.payload.set(segment.bytes.subarray(source, source + bytes), from - offset);
+    }
+    slot.iovec.clear();
+    slot.iovec.add(slot.payloadAddress, length);
+  }
+
+  #readText(request: FuseRequest, slot: RequestSlot): number {
+    const count = this.#textFiles.read(request.fh, request.offsetBytes, request.sizeBytes, slot.payload);
+    if (count < 0) return -errno.ESTALE;
+    slot.iovec.add(slot.payloadAddress, count);
+    return count;
+  }
+
+  write(request: FuseRequest, slot: RequestSlot): number {
+    if (request.nodeid !== this.#volumeNodeid) return -errno.EACCES;
+    if (this.#options.readOnly) return -errno.EROFS;
+    const offset = request.offsetBytes;
+    const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
+    if (length <= 0) return request.sizeBytes === 0 ? 0 : -errno.ENOSPC;
+    const { cache, writes, shared } = this.#thread;
+    shared.numbers[GatewayNumber.lastWriteMs] = Date.now();
+    // Who comes while others wait gets in line behind them.
+    const mayGoAhead =
+      (offset | length) % SECTOR_BYTES === 0 && Atomics.load(shared.cache.words, Word.roomWaiters) === 0 && writes.length === 0;
+    const done = mayGoAhead ? cache.writer.write(offset, length, slot.payload, 0, false) : 0;
+    if (done < length) return this.#handOn(writes, slot, done);
+    cache.counters[COUNTER.writes]! += 1;
+    cache.counters[COUNTER.write_bytes]! += length;
+    return length;
+  }
+
+  fsync(request: FuseRequest, slot: RequestSlot): number {
+    if (request.nodeid !== this.#volumeNodeid || this.#options.readOnly) return 0;
+    const { cache, flushes, shared } = this.#thread;
+    if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) return -errno.EIO;
+    cache.counters[COUNTER.flushes]! += 1;
+    const sequence = cache.log.requestFlush();
+    if (cache.log.isDurable(sequence)) return 0;
+    this.#tuple[0] = slot.index;
+    this.#tuple[1] = sequence | 0;
+    this.#tuple[2] = Math.floor(sequence / 2 ** 32);
+    flushes.push(this.#tuple);
+    signal(shared.cache.words, Word.logWorkEvent);
+    return PENDING;
+  }
+
+  fallocate(request: FuseRequest, slot: RequestSlot): number {
+    const { mode } = request;
+    if (request.nodeid !== this.#volumeNodeid) return -errno.EACCES;
+    if (this.#options.readOnly) return -errno.EROFS;
+    if ((mode & ~FALLOC_KNOWN) !== 0) return -errno.EOPNOTSUPP;
+    const end = request.offsetBytes + request.sizeBytes;
+    // The volume is as large as it is.
+    if (end > this.#volumeBytes && (mode & FALLOC_FL_KEEP_SIZE) === 0) return -errno.ENOSPC;
+    if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) === 0 || request.offsetBytes >= this.#volumeBytes) return 0;
+    return this.#handOn(this.#thread.writes, slot, 0);
+  }
+
+  afterReply(): void {
+    this.#thread.cache.reader.end();
+  }
+
+  #handOn(lane: DataThread['writes'], slot: RequestSlot, progress: number): number {
+    this.#tuple[0] = slot.index;
+    this.#tuple[1] = progress;
+    lane.push(this.#tuple);
+    return PENDING;
+  }
+
+  #attributes(nodeid: number): FileAttributes {
+    const { uid, gid, umask, readOnly } = this.#options;
+    const isDirectory = nodeid === ROOT_NODEID && this.#options.kind === 'directory';
+    const isVolume = nodeid === this.#volumeNodeid;
+    const { startedMs } = this.#thread.shared.facts;
+    const changedMs = isVolume ? this.#thread.shared.numbers[GatewayNumber.lastWriteMs]! : startedMs;
+    const permissions = (isDirectory ? 0o555 : isVolume && !readOnly ? 0o666 : 0o444) & ~umask;
+    return {
+      nodeid,
+      sizeBytes: isVolume ? this.#volumeBytes : 0,
+      mode: (isDirectory ? 0o040000 : 0o100000) | permissions,
+      linkCount: isDirectory ? 2 : 1,
+      uid,
+      gid,
+      storageBytes: isVolume ? this.#volumeBytes : 0,
+      blockSizeBytes: 4096,
+      atimeMs: startedMs,
+      mtimeMs: changedMs,
+      ctimeMs: changedMs,
+    };
+  }
+}
