@@ -56,11 +56,14 @@ async function buildProgram(args: readonly string[], context: CommandContext): P
     'after',
     '\nExample:\n  pcache format /fast/cache.pmem --size 8G\n  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol\n  pcache umount /mnt/vol --flush',
   );
-  program.usage('[options] <command> [arguments]').argument('[command]').action((name: string | undefined) => {
-    if (name !== undefined) throw unknownCommand(name);
-    program.outputHelp({ error: true });
-    throw new HelpShown();
-  });
+  program
+    .usage('[options] <command> [arguments]')
+    .argument('[command]')
+    .action((name: string | undefined) => {
+      if (name !== undefined) throw unknownCommand(name);
+      program.outputHelp({ error: true });
+      throw new HelpShown();
+    });
   for (const row of commandRows) {
     const command = program
       .command(row.name, { hidden: row.hidden === true })

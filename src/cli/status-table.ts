@@ -1,6 +1,6 @@
 // A status for people.
 
-import type { IdleStatus, StatusPosition, StatusSnapshot } from '../gateway/status.js';
+import type { IdleStatus, LogPosition, StatusSnapshot } from '../gateway/status.js';
 import { alignColumns } from './output.js';
 import { formatDuration, formatSize } from './size.js';
 
@@ -67,6 +67,6 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-function at({ seg, off }: StatusPosition): string {
+function at({ seg, off }: LogPosition): string {
   return `${seg}:${off}`;
 }

@@ -3,10 +3,9 @@
 // Invariants: the supervisor has heard why before the process ends; signals meant for the whole group are left to the supervisor.
 
 import { setTimeout as delay } from 'node:timers/promises';
-import { ioFlusher, lockMemory, oomScoreAdj } from '../device/memory-protection.js';
+import { ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { abortConnection, connectionNumber } from '../fuse/connection.js';
-import { unmountFuse } from '../fuse/mount.js';
+import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import type { Engine, StartEngine } from './engine.js';
@@ -15,6 +14,7 @@ import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
 import type { EngineMessage, EngineStartMessage } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
+import { takeMountAway } from './take-mount-away.js';
 
 /** The kernel should rather end whoever fills the volume than who has to write it back. */
 const OOM_SCORE_ADJ = -900;
@@ -132,18 +132,15 @@ class EngineProcess {
   #takeMountAway(mountpoint: string): void {
     try {
       const connection = connectionNumber(mountpoint);
-      unmountFuse(mountpoint, { lazy: true });
-      // Whoever still has the volume open would wait for answers that nobody is going to give.
-      if (connection !== undefined) abortConnection(connection);
+      if (connection !== undefined) takeMountAway(mountpoint, connection);
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'unmounting');
     }
   }
 
   #protectMemory(): void {
-    // Before threads are made, which inherit the first, and before the cache device is mapped, which is not to be locked.
-    const protection = { ioFlusher: ioFlusher(), memoryLocked: lockMemory(), oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) };
-    this.#log.debug(protection, 'memory protection');
+    // Threads inherit the first, so it comes before they are made.
+    this.#log.debug({ ioFlusher: ioFlusher(), oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) }, 'memory protection');
   }
 
   #tell(message: EngineMessage): void {

@@ -1,14 +1,15 @@
 // The status of a cache that nobody serves, read from its media. Changes nothing.
 
 import { readFileSync } from 'node:fs';
-import { readCacheMedia } from '../cache/cache-media.js';
+import { readCacheMedia, type CacheMedia } from '../cache/cache-media.js';
 import { openCache } from '../cache/open.js';
+import { NumberWord, SegmentState, Word, type CacheShared } from '../cache/shared-state.js';
 import { openCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError } from '../errors.js';
+import { cacheFlagsOf } from '../media/cache-info.js';
 import { SECTOR_BYTES, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { walkLog } from '../media/log-walk.js';
-import { mediaStatusOf } from './media-status.js';
-import type { IdleStatus } from './status.js';
+import type { IdleStatus, LogPosition, MediaStatus } from './status.js';
 
 /**
  * Throws PcacheError `not-a-cache`, `damaged`, `in-use` (somebody serves it), or what opening the device throws. The volume's size is 0 if the
@@ -50,8 +51,30 @@ export function readIdleStatus(cachePath: string): IdleStatus {
   }
 }
 
+/** What replay made of the media; nobody else uses this memory. */
+function mediaStatusOf({ words, numbers, state, liveSectors, ...shared }: CacheShared, media: CacheMedia): MediaStatus {
+  const position = (segmentWord: number, offsetWord: number): LogPosition => ({ seg: words[segmentWord]!, off: words[offsetWord]! });
+  return {
+    sb_flags: media.superblock.flags,
+    seg_total: media.superblock.segmentCount,
+    cache_segs: shared.segmentCount,
+    segs_used: state.filter((each) => each !== SegmentState.free).length,
+    gc_percent: media.cacheInfo.gcPercent,
+    cache_flags: cacheFlagsOf(media.cacheInfo),
+    key_head: position(Word.openSegment, Word.openOffset),
+    dirty_tail: position(Word.dirtyTailSegment, Word.dirtyTailOffset),
+    key_tail: position(Word.keyTailSegment, Word.keyTailOffset),
+    data_crc: shared.dataCrc,
+    uuid: media.gatewayHeader === undefined ? null : shared.uuid,
+    backing_identity: media.gatewayHeader?.backingIdentity ?? null,
+    volume_bytes: shared.volumeBytes,
+    dirty_bytes: numbers[NumberWord.dirtyBytes]!,
+    cached_bytes: liveSectors.reduce((sum, sectors) => sum + sectors, 0) * SECTOR_BYTES,
+  };
+}
+
 /** Size of the smallest volume that all keys of the log fit into. */
-function volumeBytesOfKeys(media: ReturnType<typeof readCacheMedia>): number {
+function volumeBytesOfKeys(media: CacheMedia): number {
   let end = SECTOR_BYTES;
   walkLog(media.log, media.keyTail, {}, { onKey: (key) => (end = Math.max(end, key.off + key.len)) });
   return Math.min(VOLUME_BYTES_MAX, Math.ceil(end / SUBTREE_BYTES) * SUBTREE_BYTES);

@@ -6,7 +6,7 @@ import type { Persistence } from '../device/device.js';
 import type { CounterTotals } from '../shared/counters.js';
 
 /** A place in the log: the cache_seg_id and the byte offset in that segment's data. */
-export interface StatusPosition {
+export interface LogPosition {
   seg: number;
   off: number;
 }
@@ -17,9 +17,8 @@ export interface StatusPosition {
  * - `backing-error`: the backing device fails; writes are still taken while there is room, writeback tries again.
  * - `cache-error`: the cache device fails; flushes are answered with EIO.
  * - `stopping`: unmounted, closing the log.
- * - `idle`: nobody serves this cache; what is shown was read from the media.
  */
-export type GatewayState = 'serving' | 'cache-full' | 'backing-error' | 'cache-error' | 'stopping' | 'idle';
+export type GatewayState = 'serving' | 'cache-full' | 'backing-error' | 'cache-error' | 'stopping';
 
 export interface LastError {
   message: string;
@@ -41,9 +40,9 @@ export interface MediaStatus {
   gc_percent: number;
   /** cache_info flags: bit 0 data CRC, bit 1 initialised, bits 2-5 cache mode, bits 6-12 gc_percent. */
   cache_flags: number;
-  key_head: StatusPosition;
-  dirty_tail: StatusPosition;
-  key_tail: StatusPosition;
+  key_head: LogPosition;
+  dirty_tail: LogPosition;
+  key_tail: LogPosition;
   data_crc: boolean;
   /** Of the gateway header; null if the kernel made this cache. */
   uuid: string | null;
@@ -58,7 +57,7 @@ export interface MediaStatus {
 }
 
 export interface StatusSnapshot extends MediaStatus, CounterTotals {
-  state: Exclude<GatewayState, 'idle'>;
+  state: GatewayState;
   transport: 'dev-fuse' | 'libfuse';
   mode: 'writeback';
   persistence: Persistence;
@@ -80,6 +79,7 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
 
 /** What `status CACHE` knows of a cache that nobody serves. */
 export interface IdleStatus extends MediaStatus {
+  /** Never a state of a gateway. */
   state: 'idle';
   mode: 'writeback';
   cache: string;
@@ -92,7 +92,7 @@ export interface IdleStatus extends MediaStatus {
  * (Documentation/admin-guide/device-mapper/dm-pcache.rst). Both flags words are hexadecimal without prefix there, so they are here.
  */
 export function dmStatusLine(status: MediaStatus): string {
-  const position = ({ seg, off }: StatusPosition): string => `${seg}:${off}`;
+  const position = ({ seg, off }: LogPosition): string => `${seg}:${off}`;
   return [
     0,
     Math.floor(status.volume_bytes / 512),

@@ -11,7 +11,7 @@ import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { abortConnection, connectionNumber } from '../fuse/connection.js';
+import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { negotiate, queueDescriptors } from '../fuse/session.js';
@@ -32,6 +32,7 @@ import {
   type RuntimeEntry,
   type RuntimePaths,
 } from './runtime-files.js';
+import { takeMountAway } from './take-mount-away.js';
 
 export interface SupervisorEvents {
   /** The volume can be read; called once. */
@@ -257,11 +258,9 @@ export class Supervisor {
 
   #cleanUp({ error, logMatters }: Outcome): void {
     if (error !== undefined) this.#log.error({ code: error.code }, error.message);
-    if (this.#isMounted()) {
+    if (this.#connection !== undefined && this.#isMounted()) {
       try {
-        unmountFuse(this.#plan.mountpoint, { lazy: true });
-        // Users who still have the volume open get errors instead of waiting for an engine that won't come.
-        if (this.#connection !== undefined) abortConnection(this.#connection);
+        takeMountAway(this.#plan.mountpoint, this.#connection);
       } catch (unmountError) {
         this.#log.warn({ error: messageOf(unmountError) }, 'cannot take the mount away');
       }

@@ -50,7 +50,11 @@ test('unknown operations, bad ids and bad values are refused', (t) => {
 });
 
 test('anything at all is either read or refused with a PcacheError, on both sides', (t) => {
-  const texts = fc.oneof(fc.string(), fc.json(), fc.jsonValue().map((value) => JSON.stringify({ id: 1, op: 'status', ok: true, ...Object(value) })));
+  const texts = fc.oneof(
+    fc.string(),
+    fc.json(),
+    fc.jsonValue().map((value) => JSON.stringify({ id: 1, op: 'status', ok: true, ...Object(value) })),
+  );
   fc.assert(
     fc.property(texts, (text) => {
       for (const parse of [parseControlRequest, parseControlResponse]) {
@@ -74,7 +78,10 @@ test('an error arrives as the error it was', (t) => {
 });
 
 test('lines come out of a stream whole, however it is cut', (t) => {
-  const lines = fc.array(fc.string({ maxLength: 40 }).map((line) => line.replaceAll('\n', ' ')), { maxLength: 20 });
+  const lines = fc.array(
+    fc.string({ maxLength: 40 }).map((line) => line.replaceAll('\n', ' ')),
+    { maxLength: 20 },
+  );
   fc.assert(
     fc.property(lines, fc.integer({ min: 1, max: 50 }), (expected, cut) => {
       const bytes = Buffer.from(expected.map((line) => `${line}\n`).join(''));

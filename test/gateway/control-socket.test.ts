@@ -151,5 +151,8 @@ test('connecting waits for an engine that is being started again, and only as lo
   const client = await connecting;
   t.deepEqual(await client.request({ op: 'ping' }), { pid: process.pid });
   client.close();
-  await t.throwsAsync(ControlClient.connect(`${path}x`, () => false), { code: 'closed', message: /no gateway answers/ });
+  await t.throwsAsync(
+    ControlClient.connect(`${path}x`, () => false),
+    { code: 'closed', message: /no gateway answers/ },
+  );
 });

@@ -54,7 +54,19 @@ test('an unknown option names the nearest that exists', (t) => {
 
 test('values out of range, missing or given to a flag are refused', (t) => {
   const bad = ['workers=0', 'workers=65', 'workers=2.5', 'workers=-1', 'workers=', 'workers', 'gc_percent=91', 'gc_percent=7e1', 'uid=x'];
-  for (const text of [...bad, 'uid=4294967295', 'umask=9', 'umask=7777', 'umask=0x1', 'ro=1', 'adopt=yes', 'rw=1', 'transport', '=', 'ro =']) {
+  for (const text of [
+    ...bad,
+    'uid=4294967295',
+    'umask=9',
+    'umask=7777',
+    'umask=0x1',
+    'ro=1',
+    'adopt=yes',
+    'rw=1',
+    'transport',
+    '=',
+    'ro =',
+  ]) {
     t.truthy(refusal(text).message, text);
   }
 });

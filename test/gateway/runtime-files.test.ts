@@ -66,7 +66,12 @@ test('a folder that others may enter, a file and a link are refused', (t) => {
   writeFileSync(file, '');
   mkdirSync(join(folder, 'good'), { mode: 0o700 });
   symlinkSync('good', link);
-  for (const path of [open, file, link]) t.is(codeOf(() => makeRuntimeDirectory(path)), 'permission', path);
+  for (const path of [open, file, link])
+    t.is(
+      codeOf(() => makeRuntimeDirectory(path)),
+      'permission',
+      path,
+    );
 });
 
 if (isRoot) {
@@ -74,14 +79,20 @@ if (isRoot) {
     const folder = temporaryFolder(t);
     const directory = makeRuntimeDirectory(join(folder, 'pcache'));
     chownSync(directory, 12345, 12345);
-    t.is(codeOf(() => makeRuntimeDirectory(directory)), 'permission');
+    t.is(
+      codeOf(() => makeRuntimeDirectory(directory)),
+      'permission',
+    );
   });
 } else {
   test.skip("another user's folder is refused (needs root)", (t) => t.pass());
 }
 
 test('a folder whose path is too long for a socket is refused', (t) => {
-  t.is(codeOf(() => runtimePaths('/mnt', `/${'x'.repeat(100)}`)), 'unsupported');
+  t.is(
+    codeOf(() => runtimePaths('/mnt', `/${'x'.repeat(100)}`)),
+    'unsupported',
+  );
 });
 
 test('a claim can be read, changed and given back, and leaves nothing', (t) => {
@@ -103,7 +114,10 @@ test('a claim can be read, changed and given back, and leaves nothing', (t) => {
 test('a mount point that a living supervisor has is not given to another', (t) => {
   const paths = runtimePaths('/mnt/a', temporaryFolder(t));
   claimEntry(paths, entryFor('/mnt/a'));
-  t.is(codeOf(() => claimEntry(paths, entryFor('/mnt/a', { cache: '/other' }))), 'in-use');
+  t.is(
+    codeOf(() => claimEntry(paths, entryFor('/mnt/a', { cache: '/other' }))),
+    'in-use',
+  );
   t.is(readEntry(paths.entry)?.cache, '/c');
 });
 
@@ -149,6 +163,12 @@ test('a mount point that is missing has a name, one below a missing folder or in
   symlinkSync('b', join(folder, 'a'));
   symlinkSync('a', join(folder, 'b'));
   t.is(basename(mountPointName(join(folder, 'missing'))), 'missing');
-  t.is(codeOf(() => mountPointName(join(folder, 'missing/mnt'))), 'not-found');
-  t.is(codeOf(() => mountPointName(join(folder, 'a'))), 'not-found');
+  t.is(
+    codeOf(() => mountPointName(join(folder, 'missing/mnt'))),
+    'not-found',
+  );
+  t.is(
+    codeOf(() => mountPointName(join(folder, 'a'))),
+    'not-found',
+  );
 });

@@ -1,0 +1,5 @@
+// A real supervisor with a fake engine.
+
+import { runSupervisorProcess } from '../../src/gateway/supervisor-process.js';
+
+runSupervisorProcess(new URL('./fake-engine-main.js', import.meta.url));
