@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
@@ -9,11 +9,14 @@ import { PcacheError } from '../../src/errors.js';
 import { createCacheFile, openCacheDevice } from '../../src/device/mapped-cache-device.js';
 import { CACHE_BYTES_MIN, SEGMENTS_OFFSET, SEGMENT_BYTES } from '../../src/media/layout.js';
 import type { PhysicalSegmentId } from '../../src/media/layout.js';
+import { attachedLoop, noLoopDevices } from '../support/loop.js';
 import { isRoot, memoryFolder, mountedFolder, smallTmpfs, temporaryFolder } from '../support/tmp.js';
 
 const segmentId = (id: number): PhysicalSegmentId => id as PhysicalSegmentId;
 const rootTest = isRoot ? test : test.skip;
 const rootTitle = (title: string): string => (isRoot ? title : `${title} (skipped: needs root)`);
+const loopTest = noLoopDevices === undefined ? test : test.skip;
+const loopTitle = (title: string): string => (noLoopDevices === undefined ? title : `${title} (skipped: ${noLoopDevices})`);
 
 function sparseFile(folder: string, sizeBytes: number): string {
   const file = path.join(folder, 'cache');
@@ -225,4 +228,39 @@ rootTest(rootTitle('a cache can be made on a file system without fallocate, by w
   t.is(device.persistence, 'memory');
   t.is(device.segment(segmentId(4)).bytes[0], 0);
   device.close();
+});
+
+loopTest(loopTitle('a block device is mapped whole, keeps out a second user, and what is persisted is on it'), (t) => {
+  const file = sparseFile(temporaryFolder(t), CACHE_BYTES_MIN + SEGMENT_BYTES);
+  const loop = attachedLoop(t, file, { directIo: false });
+  const device = openCacheDevice(loop);
+  t.deepEqual([device.sizeBytes, device.segmentCount, device.persistence], [CACHE_BYTES_MIN + SEGMENT_BYTES, 6, 'synced']);
+  t.is(t.throws(() => openCacheDevice(loop), { instanceOf: PcacheError }).code, 'in-use');
+  t.is(t.throws(() => openCacheDevice(loop, { readOnly: true }), { instanceOf: PcacheError }).code, 'in-use');
+  device.segment(segmentId(5)).bytes[SEGMENT_BYTES - 1] = 17;
+  device.persist(SEGMENTS_OFFSET + 6 * SEGMENT_BYTES - 1, 1);
+  const fd = fs.openSync(file, 'r');
+  const byte = new Uint8Array(1);
+  fs.readSync(fd, byte, 0, 1, SEGMENTS_OFFSET + 6 * SEGMENT_BYTES - 1);
+  fs.closeSync(fd);
+  t.is(byte[0], 17);
+  device.close();
+  openCacheDevice(loop, { readOnly: true }).close();
+});
+
+loopTest(loopTitle('a disk that turns out full only when blocks are allocated leaves no file either'), (t) => {
+  const disk = sparseFile(temporaryFolder(t), 128 * 1024 * 1024);
+  if (spawnSync('mkfs.ext4', ['-q', '-m', '0', '-O', '^has_journal', disk]).status !== 0) return t.pass('skipped: no mkfs.ext4');
+  const folder = mountedFolder(t, ['-o', 'loop', disk]);
+  // Free space in more pieces than an inode has room to list, so that the file needs blocks beyond its own size.
+  for (let i = 0; i < 40; i++) fs.writeFileSync(path.join(folder, `piece-${i}`), new Uint8Array(256 * 1024), { flush: true });
+  for (let i = 0; i < 40; i += 2) fs.unlinkSync(path.join(folder, `piece-${i}`));
+  const file = path.join(folder, 'cache');
+  const free = fs.statfsSync(folder);
+  const sizeBytes = Math.floor((free.bfree * free.bsize) / 4096) * 4096;
+  t.true(sizeBytes > CACHE_BYTES_MIN);
+  const error = t.throws(() => createCacheFile(file, sizeBytes), { instanceOf: PcacheError });
+  t.is(error.code, 'no-space');
+  t.false(fs.existsSync(file));
+  t.is((error.cause as PcacheError).message, 'fallocate: no space left on device (ENOSPC)');
 });
