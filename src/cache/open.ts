@@ -14,7 +14,6 @@ import {
   VOLUME_BYTES_MAX,
   VOLUME_BYTES_MIN,
 } from '../media/layout.js';
-import type { CacheSegId } from '../media/layout.js';
 import { createCounters } from '../shared/counters.js';
 import { KsetLog } from './kset-log.js';
 import { readCacheMedia } from './cache-media.js';

@@ -8,6 +8,7 @@ import { PcacheError, messageOf } from '../errors.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, signal, wait } from '../shared/event-word.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
+import type { DataThreadStart } from './gateway-shared.js';
 import { Maintenance } from './maintenance.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
 
@@ -16,7 +17,7 @@ const PAUSE_LAST_MS = 30_000;
 /** How often the thread looks around when nobody wakes it. */
 const TICK_MS = 500;
 
-const thread = new DataThread(threadStart());
+const thread = new DataThread(threadStart() as DataThreadStart);
 const { cache } = thread;
 const { words } = thread.shared.cache;
 const maintenance = new Maintenance(cache, thread.backing);

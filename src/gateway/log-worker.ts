@@ -11,6 +11,7 @@ import { messageOf } from '../errors.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, wait } from '../shared/event-word.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
+import type { DataThreadStart } from './gateway-shared.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
 
 /** A kset is closed at this age at the latest. */
@@ -23,7 +24,7 @@ interface WaitingFlush {
   readonly sequence: number;
 }
 
-const thread = new DataThread(threadStart());
+const thread = new DataThread(threadStart() as DataThreadStart);
 const { cache, flushes, slots, shared } = thread;
 const { words } = shared.cache;
 const tuple = new Int32Array(3);

@@ -6,13 +6,14 @@ import { COUNTER } from '../shared/counters.js';
 import { PcacheError } from '../errors.js';
 import { errnoFor } from './errno-of.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
+import type { DataThreadStart } from './gateway-shared.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
 /** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
 const WAIT_MS = 1000;
 
-const thread = new DataThread(threadStart());
+const thread = new DataThread(threadStart() as DataThreadStart);
 const io = new VolumeIo(thread.cache, thread.backing, {
   waitForRoom() {
     throw new PcacheError('internal', 'a read waits for room');

@@ -12,7 +12,7 @@ export interface QueueWorkerStart extends DataThreadStart {
   readonly files: VolumeFilesOptions;
 }
 
-const start = threadStart<QueueWorkerStart>();
+const start = threadStart() as QueueWorkerStart;
 const thread = new DataThread(start);
 const fileSystem = new VolumeFiles(thread, start.files);
 tellMain({ type: 'ready' });

@@ -3,7 +3,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
 import { messageOf } from '../errors.js';
-import type { DataThreadStart } from './gateway-shared.js';
 
 export type ThreadMessage =
   /** The thread has attached to everything and starts its loop. */
@@ -21,7 +20,7 @@ export function noteError(what: string, error: unknown): void {
   tellMain({ type: 'note', level: 'error', text: `${what}: ${messageOf(error)}` });
 }
 
-/** What this thread was started with. */
-export function threadStart<T extends DataThreadStart>(): T {
-  return workerData as T;
+/** What this thread was started with; its starter and its entry file agree on the type. */
+export function threadStart(): unknown {
+  return workerData;
 }

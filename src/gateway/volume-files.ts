@@ -122,7 +122,7 @@ export class VolumeFiles implements FileSystem {
   readdir(_nodeid: number, _fh: number, offset: number, reply: ReplyBuilder): number {
     for (let at = offset; at < NAME_LIST.length + 2; at++) {
       const [name, nodeid] = at === 0 ? ['.', ROOT_NODEID] : at === 1 ? ['..', ROOT_NODEID] : NAME_LIST[at - 2]!;
-      if (!reply.addEntry(name as string, this.#attributes(nodeid as number), at + 1, ENTRY_VALID_SECONDS)) break;
+      if (!reply.addEntry(name, this.#attributes(nodeid), at + 1, ENTRY_VALID_SECONDS)) break;
     }
     return 0;
   }

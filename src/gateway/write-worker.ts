@@ -9,6 +9,7 @@ import { PcacheError } from '../errors.js';
 import { Word } from '../cache/shared-state.js';
 import { errnoFor } from './errno-of.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
+import type { DataThreadStart } from './gateway-shared.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
@@ -16,7 +17,7 @@ const WAIT_MS = 1000;
 /** A FALLOCATE of terabytes must not hold up the writes behind it: after this much it goes to the end of the line. */
 const ZERO_STEP_BYTES = 4 * 1024 * 1024;
 
-const thread = new DataThread(threadStart());
+const thread = new DataThread(threadStart() as DataThreadStart);
 const io = new VolumeIo(thread.cache, thread.backing, {
   waitForRoom(seenEpoch) {
     if (thread.isSet(GatewayWord.stopLanes)) throw new PcacheError('closed', 'the volume was unmounted while a write waited for room');
