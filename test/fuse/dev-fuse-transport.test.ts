@@ -2,7 +2,8 @@
 // session.ts relies on.
 
 import * as fs from 'node:fs';
-import test from 'ava';
+import * as path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
 import { abortConnection, connectionNumber } from '../../src/fuse/connection.js';
 import { unmountFuse } from '../../src/fuse/mount.js';
 import { describeMountUser, whoUses } from '../../src/fuse/who-uses.js';
@@ -17,8 +18,8 @@ const { O_RDWR, O_DIRECT } = fs.constants;
 const skip = whyNoFuse();
 const mountTest = (
   title: string,
-  options: Partial<MemoryMountOptions>,
-  body: (t: import('ava').ExecutionContext, mount: MemoryMount) => Promise<void>,
+  options: Partial<MemoryMountOptions> & { expectErrors?: number },
+  body: (t: ExecutionContext, mount: MemoryMount) => Promise<void>,
 ) => {
   test.serial(skip === undefined ? title : `${title} (skipped: ${skip})`, async (t) => {
     if (skip !== undefined) {
@@ -32,7 +33,7 @@ const mountTest = (
     } finally {
       await mount.stop();
     }
-    t.deepEqual(mount.errors, []);
+    t.deepEqual(mount.errors.length, options.expectErrors ?? 0, mount.errors.join('; '));
   });
 };
 
@@ -67,6 +68,20 @@ mountTest('requests are answered by the worker and by other threads, and no slot
   // Each of the two workers holds the slot it reads the next request into.
   t.is(freeSlots, 2);
 });
+
+mountTest(
+  'an answer that the kernel can not read, or an exception, becomes EIO and is reported, and the worker goes on',
+  { queues: 1, expectErrors: 2 },
+  async (t, mount) => {
+    await withClients(1, async ([client]) => {
+      t.is(await client!.errnoOf('readFile', path.join(mount.mountpoint, 'gone.dat')), 'EIO');
+      t.regex(mount.errors[0]!, /READ.*FUSE answer: bad address/);
+      t.is(await client!.errnoOf('readFile', path.join(mount.mountpoint, 'throws.dat')), 'EIO');
+      t.regex(mount.errors[1]!, /READ.*as it was told to/);
+      t.is(Buffer.from(await client!.call('readFile', path.join(mount.mountpoint, 'note.txt'))).toString(), 'a note\n');
+    });
+  },
+);
 
 for (const used of [true, false]) {
   const title = `stopped workers return while a volume that is ${used ? '' : 'not '}in use stays mounted, and others serve on`;

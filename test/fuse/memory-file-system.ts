@@ -1,4 +1,4 @@
-// A file system for tests: a volume in shared memory, as a directory with `volume.img` and `note.txt` or as a single file. The bytes lie in a
+// A file system for tests: a volume in shared memory, as a directory with `volume.img`, `note.txt` and two files that can't be read, or as a single file. The bytes lie in a
 // file that all workers, and a successor process, map; so answers to READ come straight from mapped memory, as the gateway's do.
 //
 // Requests that begin in every third 64 KiB of the volume are handed to another thread (PENDING), so that both ways of answering are used.
@@ -70,7 +70,7 @@ export class MemoryFileSystem implements FileSystem {
 
   lookup(parent: number, name: string, reply: ReplyBuilder): number {
     if (this.#state.kind === 'file' || parent !== 1) return -errno.ENOTDIR;
-    const nodeid = name === 'volume.img' ? 2 : name === 'note.txt' ? 3 : 0;
+    const nodeid = name === 'volume.img' ? 2 : name === 'note.txt' ? 3 : name === 'gone.dat' ? 4 : name === 'throws.dat' ? 5 : 0;
     return nodeid === 0 ? -errno.ENOENT : reply.entry(this.#attributes(nodeid), VALID_SECONDS);
   }
 
@@ -86,7 +86,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   open(nodeid: number, _flags: number, reply: ReplyBuilder): number {
-    return reply.opened(7, nodeid === this.#volumeNodeid ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : 0);
+    return reply.opened(7, nodeid === this.#volumeNodeid || nodeid >= 4 ? FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES : 0);
   }
   release(): number {
     return 0;
@@ -124,6 +124,12 @@ export class MemoryFileSystem implements FileSystem {
 
   read(request: FuseRequest, slot: RequestSlot): number {
     if (this.#countAndHandOn(request, slot)) return PENDING;
+    if (request.nodeid === 4) {
+      // Memory that is not there, as that of a cache device which was cut short.
+      slot.iovec.add(4096, 7);
+      return 7;
+    }
+    if (request.nodeid === 5) throw new Error('as it was told to');
     if (request.nodeid === 3) {
       const text = Buffer.from(NOTE_TEXT).subarray(request.offsetBytes, request.offsetBytes + request.sizeBytes);
       slot.payload.set(text);
@@ -178,11 +184,11 @@ export class MemoryFileSystem implements FileSystem {
 
   #attributes(nodeid: number): FileAttributes {
     const isDirectory = nodeid === 1 && this.#state.kind === 'directory';
-    const sizeBytes = isDirectory ? 0 : nodeid === 3 ? NOTE_TEXT.length : this.#state.sizeBytes;
+    const sizeBytes = isDirectory ? 0 : nodeid >= 3 ? NOTE_TEXT.length : this.#state.sizeBytes;
     return {
       nodeid,
       sizeBytes,
-      mode: isDirectory ? 0o40755 : nodeid === 3 ? 0o100444 : 0o100600,
+      mode: isDirectory ? 0o40755 : nodeid >= 3 ? 0o100444 : 0o100600,
       linkCount: isDirectory ? 2 : 1,
       uid: process.getuid!(),
       gid: process.getgid!(),
