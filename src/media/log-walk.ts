@@ -11,9 +11,9 @@
 //    A kset says how many before it were perhaps not durable yet when it was written (batchIndex b). A kset is 5,144 bytes at most, so between
 //    the end E and a kset at E + d lie at least ceil(d / 5,144), the one at E among them. If that is more than b, the one at E was durable.
 //    (Counting by sequence numbers would not do: they jump at each open of the cache.) Not proof are: a kset whose sequence is not above
-//    those of the log (an older use of the segment), or not below the limit that was ever used (payload that holds somebody else's ksets);
-//    anything, if the log so far is the kernel's alone, since then what lies beyond may be from before the kernel's use. If the log is empty,
-//    the sequence in the damaged header at E stands in for those of the log, unless the magic there is 0, which is how an empty log looks.
+//    those of the log (an older use of the segment), or not below the limit that was ever used (payload that holds somebody else's ksets).
+//    If the log has no sequences, the one in the header at E stands in for them, be the kset damaged or only staged; if that is 0 too, the
+//    kernel wrote last, and what lies beyond may be from before the kernel's use of the segment: nothing is proof.
 
 import { KeyCursor } from './cache-key.js';
 import { BATCH_INDEX_MAX, KSET_MAGIC_HIGH, KSET_MAGIC_LOW, KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from './kset.js';
@@ -21,7 +21,6 @@ import type { CacheSegId, SegmentOffset } from './layout.js';
 import { KEY_BYTES, KSET_BYTES_MAX, KSET_HEADER_BYTES } from './layout.js';
 import type { LogPosition } from './log-position.js';
 import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX, positionProblem } from './log-position.js';
-import { allZero } from './u64.js';
 
 /** A segment's bytes: `view` and `bytes` are the same memory, the segment's data starts at `base` in them and is there in full. */
 export interface SegmentData {
@@ -120,8 +119,7 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
     }
     if (problem !== undefined) {
       if (!dirtyTailPassed) return finish(`the log ends before dirty_tail (${problem})`, problem);
-      const damagedStart = ksets + lastKsets === 0 && !allZero(data.bytes, data.base + segOff + KSET_HEADER_LAYOUT.magic, 8);
-      const floor = lastSequence === 0 && damagedStart ? header.sequence : lastSequence;
+      const floor = lastSequence === 0 ? header.sequence : lastSequence;
       const proof = floor === 0 ? undefined : findProofOfLoss(data, segOff, floor, sequenceLimit);
       return finish(proof === undefined ? undefined : `a kset is missing (${problem}): ${proof}`, problem);
     }

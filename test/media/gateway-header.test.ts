@@ -95,6 +95,14 @@ test('the copies are written in turn, and the higher generation is current', (t)
   }
 });
 
+test('of two valid copies with one generation, copy 0 is current', (t) => {
+  const control = controlArea();
+  encodeGatewayHeader(control, 0, HEADER, 4);
+  encodeGatewayHeader(control, 1, { ...HEADER, state: 'clean' }, 4);
+  const read = readGatewayHeader(control);
+  t.deepEqual(read.ok && [read.index, read.value.state, read.otherValid], [0, 'open', true]);
+});
+
 test('a copy that was written only in part leaves the other one current', (t) => {
   const before = controlArea();
   const first = writeGatewayHeader(before, HEADER, undefined);

@@ -334,6 +334,7 @@ test('what an older use of the segment left behind the end proves nothing', (t) 
   log.kset({ sequence: 300 });
   log.kset({ sequence: 301 });
   log.put(log.position, new Uint8Array(24));
+  log.put(at(0, 1024), encodeKset([], { sequence: 301 }));
   t.deepEqual(outcome(log), { end: at(0, 128), ksets: 2, keys: 2, ending: 'end', damage: undefined });
 });
 
@@ -354,6 +355,15 @@ test("behind the end of a log that is the kernel's alone, nothing counts as dama
   log.position = at(0, 8192);
   log.kset({ sequence: 5000 });
   t.deepEqual(outcome(log), { end, ksets: 1, keys: 1, ending: 'end', damage: undefined });
+});
+
+test("a bad kset after the kernel's is damage if its own sequence and a later kset say so", (t) => {
+  const log = new MemoryLog();
+  log.kset();
+  const bad = log.kset({ sequence: 100 });
+  log.kset({ sequence: 101 });
+  log.damage(bad);
+  t.is(outcome(log).damage, 'a kset is missing (bad CRC): the later kset 101 at 128 was written when it was durable');
 });
 
 test('an empty log in a segment with old ksets is empty: after a format, and with a kset staged at its start', (t) => {
