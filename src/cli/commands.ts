@@ -10,6 +10,7 @@ export interface CommandRow {
 }
 
 export const commandRows: readonly CommandRow[] = [
+  { name: 'demo', summary: 'show it all on a small example: write, crash, recover, verify', load: () => import('./demo.js') },
   { name: 'mount', summary: 'serve a cached volume as a file', load: () => import('./mount.js') },
   { name: 'umount', summary: 'end a mount in order', load: () => import('./umount.js') },
   { name: 'status', summary: 'show the state of one cache or of all mounted ones', load: () => import('./status.js') },
