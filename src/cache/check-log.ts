@@ -1,0 +1,304 @@
+// Checks the log: every kset and key against the rules that every writer keeps, and, where data CRC is on, every payload. Says what damage means for
+// the volume: which bytes, and whether the backing device has them.
+//
+// Keys are taken as replay takes them: a key whose generation is below its segment's is stale and counts for nothing, of two that overlap the
+// later wins, and a key that breaks a rule is reported and left out.
+
+import type { CacheDevice } from '../device/device.js';
+import type { KeyCursor } from '../media/cache-key.js';
+import { KEY_FLAG_CLEAN, KEY_FLAG_EMPTY, validateKey } from '../media/cache-key.js';
+import { pcacheCrcOfRange } from '../media/crc32c.js';
+import { KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from '../media/kset.js';
+import type { CacheSegId } from '../media/layout.js';
+import { SEGMENT_DATA_OFFSET } from '../media/layout.js';
+import type { LogPosition } from '../media/log-position.js';
+import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX, samePosition } from '../media/log-position.js';
+import type { LogWalk, LogWalkOptions, WalkedKset } from '../media/log-walk.js';
+import { walkLog } from '../media/log-walk.js';
+import { allZero } from '../media/u64.js';
+import { DamagedRanges } from './check-damage.js';
+import type { FindingList } from './check-finding.js';
+import { PayloadMap } from './check-payload.js';
+import type { InspectedMedia } from './inspect-media.js';
+import { isStale } from './inspect-media.js';
+import type { StagedKset } from './inspect-staged.js';
+import { findStagedKsets, forEachKeyOf } from './inspect-staged.js';
+
+/** What the log holds, as far as it could be read. */
+export interface LogTotals {
+  ksets: number;
+  lastKsets: number;
+  keys: number;
+  cleanKeys: number;
+  staleKeys: number;
+  /** Bytes of keys that the backing device does not have yet; overwritten ones are counted too. */
+  dirtyBytes: number;
+}
+
+interface KeyPlace {
+  readonly cacheSegId: number;
+  readonly segOff: number;
+}
+
+export class LogCheck {
+  readonly totals: LogTotals = { ksets: 0, lastKsets: 0, keys: 0, cleanKeys: 0, staleKeys: 0, dirtyBytes: 0 };
+  readonly #device: CacheDevice;
+  readonly #media: InspectedMedia;
+  readonly #list: FindingList;
+  readonly #limits: { volumeBytes: number; segmentCount: number };
+  readonly #dataCrc: boolean;
+  readonly #damage = new DamagedRanges();
+  readonly #payloads = new PayloadMap();
+  /** Keys that refer to each segment, by cache_seg_id. */
+  readonly #references: number[];
+  #isDirty = false;
+
+  /** `volumeBytes`: of the volume, or the most it can have. */
+  constructor(device: CacheDevice, media: InspectedMedia, volumeBytes: number, list: FindingList) {
+    this.#device = device;
+    this.#media = media;
+    this.#list = list;
+    this.#limits = { volumeBytes, segmentCount: media.segmentCount };
+    this.#dataCrc = media.cacheInfo.ok && media.cacheInfo.value.dataCrc;
+    this.#references = new Array<number>(media.segmentCount).fill(0);
+  }
+
+  /** `bootId`: of the running system; without it staged keys are only counted. */
+  run(bootId: string | undefined): void {
+    const { keyTail, dirtyTail } = this.#media;
+    const start = keyTail.ok ? keyTail.value : dirtyTail.ok ? dirtyTail.value : undefined;
+    if (start === undefined) {
+      this.#list.add('error', 'log-damaged', 'log', 'both tails are lost: where the log is can not be told, and nothing of it is checked');
+      return;
+    }
+    // Without dirty_tail everything may be dirty.
+    this.#isDirty = !dirtyTail.ok;
+    const walk = this.#walk(start);
+    const walks = [walk];
+    if (walk.ending === 'damaged') {
+      this.#reportDamage(walk);
+      if (!walk.dirtyTailPassed && dirtyTail.ok) walks.push(this.#walkDirtyPart(dirtyTail.value));
+    } else {
+      this.#checkEnd(walk);
+      this.#checkStaged(walk, bootId);
+    }
+    this.#checkLogSegments(walks);
+    this.#checkPayloads(walks, start);
+    this.#reportTotals();
+    this.#reportDamagedRanges();
+  }
+
+  #options(): LogWalkOptions {
+    const { dirtyTail, gatewayHeader } = this.#media;
+    return {
+      ...(dirtyTail.ok ? { dirtyTail: dirtyTail.value } : {}),
+      ...(gatewayHeader.ok ? { sequenceLimit: gatewayHeader.value.sequenceLimit } : {}),
+    };
+  }
+
+  #walk(start: LogPosition): LogWalk {
+    const walk = walkLog(this.#media.log, start, this.#options(), {
+      onKset: (kset) => this.#checkKset(kset),
+      onKey: (key, kset, index) => this.#checkKey(key, kset, index),
+    });
+    this.totals.ksets += walk.ksets;
+    this.totals.lastKsets += walk.lastKsets;
+    return walk;
+  }
+
+  /** The log breaks before dirty_tail: what comes after dirty_tail may be whole all the same. */
+  #walkDirtyPart(dirtyTail: LogPosition): LogWalk {
+    this.#isDirty = true;
+    const walk = this.#walk(dirtyTail);
+    const what = `from dirty_tail on ${walk.keys} keys in ${walk.ksets} ksets can be read`;
+    const how =
+      walk.ending === 'end' ? 'to the end of the log: what the backing device lacks is still in the cache' : 'up to another damage';
+    this.#list.add('info', 'log-remains', placeOf(dirtyTail), `${what}, ${how}`);
+    if (walk.ending === 'damaged') this.#reportDamage(walk);
+    else this.#checkEnd(walk);
+    return walk;
+  }
+
+  #checkKset(kset: WalkedKset): void {
+    const { dirtyTail, gatewayHeader } = this.#media;
+    this.#isDirty ||= dirtyTail.ok && samePosition(dirtyTail.value, kset);
+    const { sequence, isLast, keyNum } = kset.header;
+    if (!isLast && keyNum === 0) this.#list.add('warning', 'kset', ksetName(kset), 'it has no keys, which no writer leaves');
+    if (gatewayHeader.ok && sequence >= gatewayHeader.value.sequenceLimit) {
+      const limit = gatewayHeader.value.sequenceLimit;
+      this.#list.add('warning', 'kset', ksetName(kset), `its sequence ${sequence} is not below ${limit}, the limit in the gateway header`);
+    }
+  }
+
+  #checkKey(key: KeyCursor, kset: KeyPlace, index: number): void {
+    const { totals } = this;
+    totals.keys++;
+    if (key.isClean) totals.cleanKeys++;
+    const problem = validateKey(key, this.#limits);
+    if (problem !== undefined) {
+      this.#list.add('error', 'key', keyName(kset, index), `${problem}: the cache can't be mounted with it`);
+      return;
+    }
+    const segment = key.cacheSegId;
+    this.#references[segment]! += 1;
+    const unknownFlags = key.flags & ~(KEY_FLAG_CLEAN | KEY_FLAG_EMPTY);
+    if (unknownFlags !== 0) {
+      this.#list.add('warning', 'key', keyName(kset, index), `unknown flags 0x${(unknownFlags >>> 0).toString(16)}`);
+    }
+    const generation = this.#media.generations[segment];
+    if (generation?.ok === true && key.segGen > generation.value) {
+      const what = `its generation ${key.segGen} is above ${generation.value}, that of segment ${segment}`;
+      this.#list.add('error', 'key-generation', keyName(kset, index), `${what}: the segment's record is older than the key`);
+    }
+    if (isStale(this.#media, segment, key.segGen)) {
+      totals.staleKeys++;
+      return;
+    }
+    if (!key.isClean && this.#isDirty) totals.dirtyBytes += key.len;
+    this.#checkPayload(key, kset, index);
+  }
+
+  #checkPayload(key: KeyCursor, kset: KeyPlace, index: number): void {
+    const onlyCopy = this.#isDirty && !key.isClean;
+    const physical = this.#media.chain.physicalOf[key.cacheSegId];
+    if (physical === undefined) {
+      const loss = onlyCopy ? 'its data is lost' : 'the backing device has its data';
+      const range = { offsetBytes: key.off, lengthBytes: key.len };
+      const what = `${rangeText(key.off, key.off + key.len)}: segment ${key.cacheSegId} can't be found`;
+      this.#list.add(onlyCopy ? 'error' : 'warning', 'data-lost', keyName(kset, index), `${what}: ${loss}`, range);
+      return;
+    }
+    this.#payloads.take(key.cacheSegId, key.cacheSegOff, key.len);
+    let isDamaged = false;
+    if (this.#dataCrc) {
+      const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
+      isDamaged = pcacheCrcOfRange(this.#device.segment(physical).bytes, at, at + key.len) !== key.dataCrc;
+    }
+    this.#damage.key(key.off, key.len, !isDamaged ? 'none' : onlyCopy ? 'only-copy' : 'copy');
+  }
+
+  #reportDamage(walk: LogWalk): void {
+    const loss = walk.dirtyTailPassed
+      ? 'what was written to the cache behind this place and is not on the backing device can not be reached'
+      : 'this is before dirty_tail, where the backing device has everything';
+    this.#list.add('error', 'log-damaged', placeOf(walk.end), `${walk.damage ?? 'the log is damaged'}: ${loss}`);
+    const remains = this.#remainsBehind(walk);
+    if (remains.ksets > 0) {
+      const what = `${remains.ksets} valid ksets with ${remains.keys} keys stand behind the damage in this segment`;
+      this.#list.add('info', 'log-remains', placeOf(walk.end), `${what}; some may be older than the log`);
+    }
+  }
+
+  #remainsBehind({ end, lastSequence }: LogWalk): { ksets: number; keys: number } {
+    const { log } = this.#media;
+    let ksets = 0;
+    let keys = 0;
+    if (end.cacheSegId >= log.segmentCount) return { ksets, keys };
+    const { bytes, view, base } = log.data(end.cacheSegId);
+    const header = new KsetHeader();
+    for (let at = end.segOff + LOG_ALIGNMENT_BYTES; at <= LOG_OFFSET_MAX; at += LOG_ALIGNMENT_BYTES) {
+      header.load(view, base + at);
+      if (!header.magicMatches || ksetProblem(bytes, base, at, header) !== undefined) continue;
+      if (header.sequence !== 0 && header.sequence <= lastSequence) continue;
+      ksets++;
+      keys += header.keyNum;
+    }
+    return { ksets, keys };
+  }
+
+  /** The 24 bytes behind the last kset must have a magic of zero: every writer puts it there, so that the log has an end. */
+  #checkEnd(walk: LogWalk): void {
+    const { bytes, base } = this.#media.log.data(walk.end.cacheSegId);
+    if (allZero(bytes, base + walk.end.segOff + KSET_HEADER_LAYOUT.magic, 8)) return;
+    const what = `something else than zeros follows the last kset (${walk.endsWith})`;
+    const why = 'either the last kset before a loss of power, which had not been flushed yet, or one that was damaged since';
+    this.#list.add('warning', 'log-end', placeOf(walk.end), `${what}: ${why}`);
+  }
+
+  #checkStaged(walk: LogWalk, bootId: string | undefined): void {
+    const { gatewayHeader, log } = this.#media;
+    if (!gatewayHeader.ok || gatewayHeader.value.state !== 'open') return;
+    const staged = findStagedKsets(log, walk);
+    const keys = staged.reduce((sum, kset) => sum + kset.keys, 0);
+    if (keys === 0) {
+      this.#list.add('info', 'staged-keys', 'gateway header', 'the cache was not closed in order; no keys are staged');
+    } else if (gatewayHeader.value.bootId === bootId) {
+      this.#checkStagedKeys(staged);
+      this.#list.add('info', 'staged-keys', placeOf(walk.end), `${keys} acknowledged keys wait in memory for the next mount to close them`);
+    } else {
+      const what = `${keys} keys had not been flushed when the machine was restarted`;
+      this.#list.add('info', 'staged-keys', placeOf(walk.end), `${what}: they are not part of the cache`);
+    }
+  }
+
+  #checkStagedKeys(staged: readonly StagedKset[]): void {
+    this.#isDirty = true;
+    for (const kset of staged) forEachKeyOf(this.#media.log, kset, (key, index) => this.#checkKey(key, kset, index));
+  }
+
+  #checkLogSegments(walks: readonly LogWalk[]): void {
+    for (const segment of new Set(walks.flatMap((walk) => walk.segments))) {
+      const references = this.#references[segment] ?? 0;
+      if (references === 0) continue;
+      const what = `${references} keys say that their data is in this segment, which holds the log`;
+      this.#list.add('error', 'key-segment', `segment ${segment}`, `${what}: their data is not there`);
+    }
+  }
+
+  #checkPayloads(walks: readonly LogWalk[], start: LogPosition): void {
+    if (!this.#payloads.isCrowded) return;
+    const { dirtyTail } = this.#media;
+    for (const from of walks.length > 1 && dirtyTail.ok ? [start, dirtyTail.value] : [start]) {
+      walkLog(this.#media.log, from, this.#options(), {
+        onKey: (key) => {
+          if (validateKey(key, this.#limits) !== undefined || isStale(this.#media, key.cacheSegId, key.segGen)) return;
+          this.#payloads.place(key.cacheSegId, key.cacheSegOff, key.len, key.off);
+        },
+      });
+    }
+    for (const { segment, pairs, firstOffset } of this.#payloads.shared()) {
+      const what = `${pairs} keys share bytes with another key for a different part of the volume, first at offset ${firstOffset}`;
+      this.#list.add('info', 'payload-shared', `segment ${segment as CacheSegId}`, what);
+    }
+  }
+
+  #reportTotals(): void {
+    const { staleKeys, keys } = this.totals;
+    if (staleKeys === 0) return;
+    this.#list.add(
+      'info',
+      'stale-keys',
+      'log',
+      `${staleKeys} of ${keys} keys are older than what their segments hold now, and are ignored`,
+    );
+  }
+
+  #reportDamagedRanges(): void {
+    for (const { start, end, isOnlyCopy } of this.#damage.merged()) {
+      const range = { offsetBytes: start, lengthBytes: end - start };
+      if (isOnlyCopy) {
+        const what = `${rangeText(start, end)}: damaged, and this is the only copy`;
+        this.#list.add('error', 'data-crc', 'volume', `${what}: reading it gives an error until it is written again`, range);
+      } else {
+        const what = `${rangeText(start, end)}: the cache's copy is damaged`;
+        this.#list.add('warning', 'data-crc', 'volume', `${what}; the backing device has the data: nothing is lost`, range);
+      }
+    }
+  }
+}
+
+function rangeText(start: number, end: number): string {
+  return `volume bytes ${start} to ${end - 1}`;
+}
+
+function placeOf({ cacheSegId, segOff }: LogPosition): string {
+  return `log at ${cacheSegId}:${segOff}`;
+}
+
+function ksetName({ cacheSegId, segOff }: KeyPlace): string {
+  return `kset ${cacheSegId}:${segOff}`;
+}
+
+function keyName(kset: KeyPlace, index: number): string {
+  return `key ${index} of ${ksetName(kset)}`;
+}
