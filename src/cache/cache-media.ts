@@ -66,6 +66,7 @@ export function readCacheMedia(device: CacheDevice): CacheMedia {
   if (!dirtyTail.ok) throw damaged(dirtyTail.reason);
   const header = readGatewayHeader(control);
   if (!header.ok && header.kind === 'newer') throw new PcacheError('unsupported', header.reason);
+  if (!header.ok && header.kind === 'damaged') throw damaged(header.reason);
   return {
     superblock: superblock.value,
     cacheInfo: info.value,

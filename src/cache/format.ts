@@ -3,7 +3,7 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { writeCacheInfo } from '../media/cache-info.js';
-import { writeGatewayHeader } from '../media/gateway-header.js';
+import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
 import {
   CACHE_BYTES_MAX,
   CACHE_BYTES_MIN,
@@ -72,11 +72,9 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
   const start = { cacheSegId: 0 as CacheSegId, segOff: 0 as SegmentOffset };
   writeTail(control, 'key_tail', start, NO_COPY);
   writeTail(control, 'dirty_tail', start, NO_COPY);
-  writeGatewayHeader(
-    control,
-    { uuid: options.uuid, createdMs: options.nowMs, volumeBytes: 0, backingIdentity: '', bootId: '', sequenceLimit: 1, state: 'clean' },
-    undefined,
-  );
+  // Both copies: with one alone, damage to it would look like a cache that only the kernel has used.
+  const header = newGatewayHeader(options.uuid, options.nowMs);
+  writeGatewayHeader(control, header, writeGatewayHeader(control, header, undefined));
   device.persist(0, SEGMENTS_OFFSET);
   encodeSuperblock(control, { flags: 0, segmentCount: count });
   device.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES);

@@ -4,16 +4,8 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
-import { writeGatewayHeader } from '../media/gateway-header.js';
-import {
-  GATEWAY_HEADER_BYTES,
-  GATEWAY_HEADER_OFFSETS,
-  KSET_HEADER_BYTES,
-  SECTOR_BYTES,
-  SEGMENT_DATA_OFFSET,
-  VOLUME_BYTES_MAX,
-  VOLUME_BYTES_MIN,
-} from '../media/layout.js';
+import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
+import { KSET_HEADER_BYTES, PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN } from '../media/layout.js';
 import { createCounters } from '../shared/counters.js';
 import { KsetLog } from './kset-log.js';
 import { readCacheMedia } from './cache-media.js';
@@ -83,7 +75,7 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
   const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
   const replayed = replay(media, shared, tree, segments, takeStaged);
   countFree(shared);
-  setPositions(shared, media, replayed);
+  setPositions(shared, media, replayed, options);
   if (!options.readOnly) claim(device, shared, segments, media, replayed, options);
   return { shared, media, replay: replayed };
 }
@@ -156,7 +148,7 @@ function countFree(shared: CacheShared): void {
   shared.words[Word.emptySegments] = unreferenced;
 }
 
-function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay): void {
+function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay, options: OpenOptions): void {
   const { words, numbers } = shared;
   words[Word.keyTailSegment] = media.keyTail.cacheSegId;
   words[Word.keyTailOffset] = media.keyTail.segOff;
@@ -169,7 +161,10 @@ function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay):
   // What comes next is behind the opening of the cache, which is as good as a flush: everything replayed is durable by then.
   words[Word.barrierPending] = 1;
   words[Word.lastSealedHasBarrier] = 1;
-  const sequence = Math.max(replayed.lastSequence + 1, media.gatewayHeader?.sequenceLimit ?? 1);
+  const sequence = Math.max(
+    replayed.lastSequence + 1,
+    (media.gatewayHeader ?? newGatewayHeader(options.newUuid, options.nowMs)).sequenceLimit,
+  );
   numbers[NumberWord.openSequence] = sequence;
   numbers[NumberWord.lastSealedSequence] = sequence - 1;
   numbers[NumberWord.durableSequence] = sequence - 1;
@@ -198,8 +193,11 @@ function claim(
   const records = new CacheRecords(shared, segments, device);
   if (media.gatewayHeader === undefined) {
     const control = device.control.bytes;
-    const written = writeGatewayHeader(control, { uuid: options.newUuid, createdMs: options.nowMs, ...fields }, undefined);
-    device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
+    const header = { ...newGatewayHeader(options.newUuid, options.nowMs), ...fields };
+    // Both copies: with one alone, damage to it would look like a cache that only the kernel has used.
+    const first = writeGatewayHeader(control, header, undefined);
+    writeGatewayHeader(control, header, first);
+    device.persist(0, PAGE_BYTES);
   } else {
     // Staged keys are checked against the sequences of the run that staged them, so closing them comes before its header is replaced.
     closeStaged(device, shared, replayed, options.clock);
