@@ -59,6 +59,7 @@ async function buildProgram(args: readonly string[], context: CommandContext): P
   program
     .usage('[options] <command> [arguments]')
     .argument('[command]')
+    .allowExcessArguments()
     .action((name: string | undefined) => {
       if (name !== undefined) throw unknownCommand(name);
       program.outputHelp({ error: true });
@@ -69,7 +70,7 @@ async function buildProgram(args: readonly string[], context: CommandContext): P
       .command(row.name, { hidden: row.hidden === true })
       .summary(row.summary)
       .description(row.summary);
-    command.helpCommand(false);
+    command.helpCommand(false).allowExcessArguments(false);
     if (args.includes(row.name)) (await row.load()).define(command, context);
     nameUsageErrors(command);
   }

@@ -52,7 +52,7 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   let last: { dirty_bytes: number };
   let flushedBytes = 0;
   try {
-    if (flush) flushedBytes = await flushWithProgress(client, output);
+    if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, output);
     last = await unmountAndWait(path, entry, client);
   } finally {
     client.close();
@@ -62,6 +62,12 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
     if (last.dirty_bytes > 0) return `${path}: unmounted; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
     return `${path}: unmounted; everything is on ${entry.backing}`;
   });
+}
+
+/** A volume that is mounted read-only can't be flushed, and need not be if nothing is dirty. */
+async function hasToFlush(client: ControlClient): Promise<boolean> {
+  const status = (await client.request({ op: 'status' })) as StatusSnapshot;
+  return !status.read_only || status.dirty_bytes > 0;
 }
 
 /** The last status of the gateway, or the last one heard if it died meanwhile. */

@@ -79,7 +79,10 @@ class EngineProcess {
     return {
       status: () => engine.snapshot(),
       dmStatus: () => engine.dmStatus(),
-      flush: (onProgress) => engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft })),
+      flush: (onProgress) => {
+        this.#log.info('flush asked for');
+        return engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft }));
+      },
       setGcPercent: (percent) => engine.setGcPercent(percent),
       users: () => mountUsers(this.#message.start.mountpoint, [process.pid, this.#message.start.supervisorPid]),
     };

@@ -9,6 +9,7 @@ import { PcacheError } from '../errors.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import { SECTOR_BYTES, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { walkLog } from '../media/log-walk.js';
+import { errorAbout } from './error-about.js';
 import type { IdleStatus, LogPosition, MediaStatus } from './status.js';
 
 /**
@@ -41,11 +42,7 @@ export function readIdleStatus(cachePath: string): IdleStatus {
       volume_bytes: knownVolumeBytes,
     };
   } catch (error) {
-    if (!(error instanceof PcacheError) || error.message.startsWith(cachePath)) throw error;
-    throw new PcacheError(error.code, `${cachePath}: ${error.message}`, {
-      cause: error,
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-    });
+    throw error instanceof PcacheError ? errorAbout(cachePath, error) : error;
   } finally {
     device.close();
   }

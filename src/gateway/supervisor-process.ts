@@ -1,7 +1,7 @@
 // A supervisor as a process: in the background, started by `pcache mount`, or that command itself with --foreground. Signals ask for an
 // orderly end; SIGHUP is ignored, since the terminal that went away is not what the volume depends on.
 
-import { PcacheError, messageOf } from '../errors.js';
+import { messageOf } from '../errors.js';
 import { errorBody } from './control-protocol.js';
 import { createLog } from './log.js';
 import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
@@ -39,35 +39,40 @@ export function runSupervisorProcess(engineMain?: URL): void {
 }
 
 async function serveInBackground(plan: MountPlan, engineMain: URL | undefined): Promise<void> {
-  let told = false;
-  const tell = (outcome: MountOutcome): void => {
-    if (told || !process.connected) return;
-    told = true;
-    process.send?.(outcome, undefined, undefined, () => process.disconnect());
-  };
+  const outcome = new OutcomeChannel();
   try {
     const log = createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat });
-    // The engine would go on serving without its supervisor only to end; so do it here, where the reason is known.
     process.on('uncaughtException', (error) => {
       log.fatal({ error: messageOf(error), stack: error.stack }, 'supervisor failed');
+      // The engine sees the channel close, and takes the mount away.
       exitWithoutThreads(EXIT_FAILED);
     });
     const supervisor = new Supervisor(
       plan,
       log,
-      { ready: ({ enginePid, volumeBytes }) => tell({ type: 'ready', supervisorPid: process.pid, enginePid, volumeBytes }) },
+      { ready: ({ enginePid, volumeBytes }) => outcome.tell({ type: 'ready', supervisorPid: process.pid, enginePid, volumeBytes }) },
       engineMain,
     );
     // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
     process.once('disconnect', () => {
-      if (!told) supervisor.requestStop();
+      if (!outcome.told) supervisor.requestStop();
     });
     exitProcess(await runWithSignals(supervisor));
   } catch (error) {
-    const shown = error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error });
-    if (told || !process.connected) exitProcess(EXIT_FAILED);
-    process.send?.({ type: 'failed', error: errorBody(shown) } satisfies MountOutcome, undefined, undefined, () =>
-      exitProcess(EXIT_FAILED),
-    );
+    outcome.tell({ type: 'failed', error: errorBody(error) }, () => exitProcess(EXIT_FAILED));
+  }
+}
+
+/** Tells the command line how it went: once, and only if it is still there. */
+class OutcomeChannel {
+  told = false;
+
+  tell(outcome: MountOutcome, then: () => void = () => process.disconnect()): void {
+    if (this.told || process.send === undefined || !process.connected) {
+      if (outcome.type === 'failed') then();
+      return;
+    }
+    this.told = true;
+    process.send(outcome, undefined, undefined, then);
   }
 }

@@ -15,8 +15,9 @@ import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { negotiate, queueDescriptors } from '../fuse/session.js';
-import { errorOfBody } from './control-protocol.js';
+import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
 import type { EngineStart } from './engine.js';
+import { errorAbout } from './error-about.js';
 import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
@@ -133,8 +134,6 @@ export class Supervisor {
 
   #open(): void {
     const plan = this.#plan;
-    this.#cache = openCacheDevice(plan.cachePath);
-    this.#backing = openBackingDevice(plan.backingPath);
     const entry: RuntimeEntry = {
       mountpoint: plan.mountpoint,
       mount_kind: plan.mountKind,
@@ -151,6 +150,8 @@ export class Supervisor {
     this.#entry = entry;
     // What an earlier mount left in the log was about that mount.
     if (fstatSync(2).isFile()) ftruncateSync(2);
+    this.#cache = openCacheDevice(plan.cachePath);
+    this.#backing = openBackingDevice(plan.backingPath);
     if (plan.options.transport === 'libfuse') return;
     const fd = mountFuse({
       mountpoint: plan.mountpoint,
@@ -235,7 +236,7 @@ export class Supervisor {
       said?.type === 'fatal' ? said.message : signal === null ? `exited with status ${status ?? 'unknown'}` : `killed by ${signal}`;
     if (!this.#served) {
       if (this.#interrupted) this.#end(new PcacheError('closed', `${this.#plan.mountpoint}: interrupted before it was ready`), false);
-      else if (said?.type === 'failed') this.#end(errorOfBody(said.error), said.error.code === 'internal');
+      else if (said?.type === 'failed') this.#end(this.#refusal(said.error), said.error.code === 'internal');
       else this.#end(new PcacheError('internal', `engine: ${how}`));
       return;
     }
@@ -250,6 +251,13 @@ export class Supervisor {
     } else {
       this.#end(new PcacheError('internal', `engine: died too often: ${reason}`));
     }
+  }
+
+  /** What an engine says of media that it refuses is about the cache. */
+  #refusal(body: ControlErrorBody): PcacheError {
+    const error = errorOfBody(body);
+    const isAboutCache = ['not-a-cache', 'damaged', 'mismatch', 'unsupported'].includes(error.code);
+    return isAboutCache ? errorAbout(this.#plan.cachePath, error) : error;
   }
 
   #end(error: PcacheError | undefined, logMatters = error !== undefined): void {

@@ -87,7 +87,7 @@ test('an error of the gateway arrives with code and hint, and the connection sta
 
 test('garbage and lines without end get one error line and are disconnected', async (t) => {
   const { path } = await serve(t);
-  for (const bytes of ['garbage\n', '{"id":1}\n', '\n', `${'x'.repeat(70_000)}`, '\u0000\u0001\n{"id":1,"op":"ping"}\n']) {
+  for (const bytes of ['garbage\n', '{"id":1}\n', '\n', 'x'.repeat(70_000), '\u0000\u0001\n{"id":1,"op":"ping"}\n']) {
     const text = await sendRaw(path, bytes);
     t.is(text.split('\n').length, 2, text);
     t.regex(text, /^\{"id":null,"ok":false,"error":\{"code":"usage","message":"control message: /);

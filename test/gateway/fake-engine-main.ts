@@ -61,7 +61,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
     dmStatus: () => dmStatusLine(snapshot()),
     flush: async (onProgress) => {
       onProgress({ bytesTotal: dirtyBytes, bytesLeft: dirtyBytes });
-      await delay(1);
+      await delay(mode === 'slow-flush' ? 60_000 : 1);
       dirtyBytes = 0;
     },
     setGcPercent: (percent) => {

@@ -17,7 +17,7 @@ import { takeMountAway } from '../../src/gateway/take-mount-away.js';
 import { CACHE_BYTES_MIN } from '../../src/media/layout.js';
 import { temporaryFolder } from '../support/tmp.js';
 
-export type FakeEngineMode = 'normal' | 'refuse' | 'die' | 'slow' | 'stop-fails';
+export type FakeEngineMode = 'normal' | 'refuse' | 'die' | 'slow' | 'slow-flush' | 'stop-fails';
 /** gc_percents that make a fake engine misbehave. */
 export const DIES_UNCAUGHT_PERCENT = 13;
 export const THREAD_FAILS_PERCENT = 14;
@@ -25,7 +25,7 @@ export const DIRTY_BYTES = 12_288;
 export const VOLUME_BYTES = 4 * 1024 * 1024;
 
 const WAIT_MS = 20_000;
-const pcacheMain = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
+export const pcacheMain = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 
 export interface CommandResult {
   status: number | null;

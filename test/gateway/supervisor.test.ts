@@ -1,11 +1,20 @@
 // The supervisor with real mounts, real processes and real signals; only the engine is a fake. What `pcache` says is the real command line's.
 
 import { open, readFile, readdir, writeFile } from 'node:fs/promises';
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { promisify } from 'node:util';
 import anyTest, { type ExecutionContext } from 'ava';
 import { whyNoFuse } from '../fuse/memory-mount.js';
-import { DIES_UNCAUGHT_PERCENT, DIRTY_BYTES, FakeGateway, THREAD_FAILS_PERCENT, VOLUME_BYTES, waitFor, within } from './fake-gateway.js';
+import {
+  DIES_UNCAUGHT_PERCENT,
+  DIRTY_BYTES,
+  FakeGateway,
+  THREAD_FAILS_PERCENT,
+  VOLUME_BYTES,
+  pcacheMain,
+  waitFor,
+  within,
+} from './fake-gateway.js';
 
 const run = promisify(execFile);
 const noFuse = whyNoFuse();
@@ -219,7 +228,11 @@ test('an engine that refuses the media is reported with code and hint, and leave
   const gateway = new FakeGateway(t, { mode: 'refuse' });
   t.deepEqual(await within(gateway.outcome, 'the refusal'), {
     type: 'failed',
-    error: { code: 'mismatch', message: 'the cache belongs to another backing device', hint: 'Adopt it.' },
+    error: {
+      code: 'mismatch',
+      message: `${gateway.plan.cachePath}: the cache belongs to another backing device`,
+      hint: 'Adopt it.',
+    },
   });
   t.is(await gateway.exit(), 1);
   t.deepEqual(gateway.leftovers([]), []);
@@ -248,6 +261,18 @@ test('a log that cannot be closed is an error of umount and of the supervisor', 
   t.is(result.stderr, `pcache: umount: ${gateway.mountpoint}: unmounted, but the log could not be closed: cache: sync: EIO\n`);
   t.is(await gateway.exit(), 1);
   t.is(gateway.leftovers([]).length, 1);
+});
+
+test('an interrupt ends the flush command, not the daemon', async (t) => {
+  const gateway = await FakeGateway.serving(t, { mode: 'slow-flush' });
+  const env = { ...process.env, PCACHE_RUNTIME_DIR: gateway.plan.runtimeDirectory };
+  const flush = spawn(process.execPath, [pcacheMain, 'flush', gateway.mountpoint], { stdio: 'ignore', env });
+  const ended = new Promise((resolve) => flush.once('exit', (_, signal) => resolve(signal)));
+  await waitFor(() => gateway.log().includes('flush asked for'), 'the flush is under way');
+  flush.kill('SIGINT');
+  t.is(await within(ended, 'the command ends'), 'SIGINT');
+  t.true(await writeAndRead(gateway, 5));
+  t.is((await gateway.pcache('umount', gateway.mountpoint)).status, 0);
 });
 
 test('cache and backing device are locked against a second mount', async (t) => {

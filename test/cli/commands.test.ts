@@ -1,0 +1,204 @@
+// The command line as a process: help, versions, and everything a user can do wrong before a mount exists.
+
+import { mkdirSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import { commandRows } from '../../src/cli/commands.js';
+import { formatCache } from '../../src/cache/format.js';
+import { createCacheFile, openCacheDevice } from '../../src/device/mapped-cache-device.js';
+import { CACHE_BYTES_MIN } from '../../src/media/layout.js';
+import { runPcache, type CommandResult } from '../gateway/fake-gateway.js';
+import { repositoryRoot } from '../support/paths.js';
+import { temporaryFolder } from '../support/tmp.js';
+
+interface Files {
+  folder: string;
+  cache: string;
+  backing: string;
+  mountpoint: string;
+  env: NodeJS.ProcessEnv;
+}
+
+function makeFiles(t: ExecutionContext): Files {
+  const folder = temporaryFolder(t);
+  const [cache, backing, mountpoint] = ['cache.pmem', 'backing.img', 'mnt'].map((name) => join(folder, name)) as [string, string, string];
+  createCacheFile(cache, CACHE_BYTES_MIN);
+  const device = openCacheDevice(cache);
+  formatCache(device, { dataCrc: false, gcPercent: 70, uuid: new Uint8Array(16).fill(7), nowMs: 1 });
+  device.close();
+  writeFileSync(backing, '');
+  truncateSync(backing, 1024 * 1024);
+  mkdirSync(mountpoint);
+  return { folder, cache, backing, mountpoint, env: { PCACHE_RUNTIME_DIR: join(folder, 'run') } };
+}
+
+/** Fails unless the command ended with `status` and said exactly one line, and perhaps a hint, on stderr. */
+function isRefused(t: ExecutionContext, result: CommandResult, status: 1 | 2, line: RegExp): void {
+  t.is(result.stdout, '');
+  t.regex(result.stderr, /^pcache: [^\n]+\n(hint: [^\n]+\n)?$/);
+  t.regex(result.stderr, line);
+  t.is(result.status, status);
+}
+
+for (const { name, summary } of commandRows) {
+  test(`${name} --help explains the command and ends with an example`, async (t) => {
+    const { status, stdout, stderr } = await runPcache([name, '--help']);
+    t.is(stderr, '');
+    t.is(status, 0);
+    t.true(stdout.startsWith(`Usage: pcache ${name} `), stdout);
+    t.true(stdout.includes('--json'), 'global options are listed');
+    const example = /\nExample:\n((?: {2}pcache [^\n]+\n)+)$/.exec(stdout)?.[1];
+    t.true(
+      example?.split('\n').every((line) => line === '' || line.includes(name)),
+      stdout,
+    );
+    t.true(summary.length > 10);
+  });
+}
+
+test('--help lists every command, help COMMAND is the same as COMMAND --help', async (t) => {
+  const { stdout, status } = await runPcache(['--help']);
+  t.is(status, 0);
+  for (const { name, summary } of commandRows) t.regex(stdout, new RegExp(`^ +${name} +${summary}`, 'm'));
+  t.is((await runPcache(['help', 'flush'])).stdout, (await runPcache(['flush', '--help'])).stdout);
+});
+
+test('--version prints the version of package.json, before and after a command', async (t) => {
+  const { version } = JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8')) as { version: string };
+  for (const args of [['--version'], ['status', '--version']]) {
+    t.deepEqual(await runPcache(args), { status: 0, stdout: `${version}\n`, stderr: '' });
+  }
+});
+
+test('without a command the help is on stderr and the status 2', async (t) => {
+  const { status, stdout, stderr } = await runPcache([]);
+  t.deepEqual([status, stdout], [2, '']);
+  t.regex(stderr, /^Usage: pcache /);
+});
+
+test('global options work before and after the command', async (t) => {
+  const env = { PCACHE_RUNTIME_DIR: join(temporaryFolder(t), 'run') };
+  t.deepEqual(await runPcache(['--json', 'status'], env), { status: 0, stdout: '[]\n', stderr: '' });
+  t.deepEqual(await runPcache(['status', '--json'], env), { status: 0, stdout: '[]\n', stderr: '' });
+  t.deepEqual(await runPcache(['status'], env), { status: 0, stdout: 'nothing is mounted\n', stderr: '' });
+  t.deepEqual(await runPcache(['status', '--quiet', '--log-level', 'debug'], env), { status: 0, stdout: '', stderr: '' });
+});
+
+test('wrong usage is one line, a hint and status 2', async (t) => {
+  isRefused(t, await runPcache(['monut']), 2, /^pcache: monut: unknown command\n/);
+  isRefused(t, await runPcache(['statsu', '/x']), 2, /unknown command\nhint: Did you mean status\?\n$/);
+  isRefused(t, await runPcache(['umount', '--flsh', '/x']), 2, /^pcache: umount: unknown option '--flsh'\nhint: Did you mean --flush\?\n$/);
+  isRefused(t, await runPcache(['--bogus']), 2, /^pcache: unknown option '--bogus'\n/);
+  isRefused(
+    t,
+    await runPcache(['mount', 'a', 'b']),
+    2,
+    /^pcache: mount: missing required argument 'mountpoint'\nhint: pcache mount --help /,
+  );
+  isRefused(t, await runPcache(['flush', 'a', 'b']), 2, /^pcache: flush: too many arguments/);
+  isRefused(t, await runPcache(['status', '--log-level', 'loud']), 2, /loud/);
+  isRefused(t, await runPcache(['message', '/x', 'gc_percent', '91']), 2, /^pcache: gc_percent 91: not a number from 0 to 90\n/);
+  isRefused(t, await runPcache(['message', '/x', 'speed', '9']), 2, /^pcache: message speed: unknown\n/);
+  isRefused(t, await runPcache(['loop', 'attatch', '/x']), 2, /^pcache: loop: unknown command 'attatch'\nhint: Did you mean attach\?\n/);
+  isRefused(t, await runPcache(['status', '--dm']), 2, /^pcache: status --dm: needs a mount point or a cache\n/);
+});
+
+test('wrong mount options are usage errors before any file is looked at', async (t) => {
+  isRefused(
+    t,
+    await runPcache(['mount', 'a', 'b', 'c', '-o', 'worker=3']),
+    2,
+    /^pcache: mount option worker: unknown option\nhint: Did you mean workers\?/,
+  );
+  isRefused(t, await runPcache(['mount', 'a', 'b', 'c', '-o', 'transport=io-uring']), 2, /not in this version/);
+  isRefused(t, await runPcache(['mount', 'a', 'b', 'c', '-o', 'ro', '-o', 'workers=0']), 2, /workers=0: not a number from 1 to 64/);
+});
+
+for (const command of ['umount', 'status', 'flush', 'loop attach', 'loop detach', 'message']) {
+  test(`${command} of something that is not mounted says so`, async (t) => {
+    const { folder, env } = makeFiles(t);
+    const args = [...command.split(' '), join(folder, 'mnt'), ...(command === 'message' ? ['gc_percent', '50'] : [])];
+    const result = await runPcache(args, env);
+    const why = command === 'status' ? /is a directory/ : /: not a mounted pcache volume\nhint: pcache status lists/;
+    isRefused(t, result, 1, why);
+    isRefused(
+      t,
+      await runPcache([...command.split(' '), join(folder, 'no/where'), ...args.slice(command.split(' ').length + 1)], env),
+      1,
+      /no such file/,
+    );
+  });
+}
+
+test('what is wrong with the files of a mount is one line and changes nothing', async (t) => {
+  const files = makeFiles(t);
+  const { folder, cache, backing, mountpoint, env } = files;
+  const make = (name: string, bytes: number): string => {
+    writeFileSync(join(folder, name), '');
+    truncateSync(join(folder, name), bytes);
+    return join(folder, name);
+  };
+  const blank = make('blank', CACHE_BYTES_MIN);
+  const empty = make('empty', 0);
+  const odd = make('odd', 1000);
+  const missing = join(folder, 'missing');
+  const full = join(folder, 'full');
+  mkdirSync(full);
+  writeFileSync(join(full, 'x'), '');
+  symlinkSync(cache, join(folder, 'cache-link'));
+  const before = readFileSync(cache);
+  const mount = (...args: [string, string, string]): Promise<CommandResult> => runPcache(['mount', ...args], env);
+
+  isRefused(t, await mount(missing, backing, mountpoint), 1, /^pcache: .*missing: /);
+  isRefused(t, await mount(cache, missing, mountpoint), 1, /^pcache: .*missing: /);
+  isRefused(
+    t,
+    await mount(backing, cache, mountpoint),
+    1,
+    /backing\.img: not a cache, but .*cache\.pmem is one: wrong order\nhint: The order is/,
+  );
+  isRefused(t, await mount(blank, backing, mountpoint), 1, /blank: not a cache: no superblock\nhint: pcache format/);
+  isRefused(t, await mount(backing, blank, mountpoint), 1, /backing\.img: not a cache: 1048576 bytes are too few\n/);
+  isRefused(t, await mount(cache, cache, mountpoint), 2, /cache and backing device are the same\n/);
+  isRefused(t, await mount(cache, join(folder, 'cache-link'), mountpoint), 2, /cache and backing device are the same\n/);
+  isRefused(t, await mount(folder, backing, mountpoint), 1, /neither a regular file nor a block device, as the cache must be/);
+  isRefused(t, await mount(cache, '/dev/null', mountpoint), 1, /neither a regular file nor a block device, as the backing device must be/);
+  isRefused(t, await mount(cache, backing, missing), 1, /^pcache: .*missing: /);
+  isRefused(t, await mount(cache, backing, join(missing, 'mnt')), 1, /no such file/);
+  isRefused(t, await mount(cache, backing, full), 1, /full: the directory is not empty\n/);
+  isRefused(t, await mount(cache, backing, '/proc'), 1, /\/proc: already a mount point/);
+  isRefused(t, await mount(cache, backing, '/dev/null'), 2, /neither a directory nor a regular file, as a mount point must be/);
+  isRefused(t, await mount(cache, backing, backing), 2, /backing\.img: is .* itself, not a mount point/);
+  isRefused(t, await mount(cache, backing, odd), 1, /odd: the file is not empty\n/);
+
+  t.true(readFileSync(cache).equals(before));
+  t.deepEqual(readdirSync(mountpoint), []);
+  t.is(readFileSync(empty).length, 0);
+});
+
+test('status of a cache that nobody serves is read from its media', async (t) => {
+  const { cache, env } = makeFiles(t);
+  const status = JSON.parse((await runPcache(['status', cache, '--json'], env)).stdout) as Record<string, unknown>;
+  t.like(status, {
+    state: 'idle',
+    cache,
+    seg_total: 5,
+    cache_segs: 5,
+    gc_percent: 70,
+    dirty_bytes: 0,
+    volume_bytes: 0,
+    closed_in_order: true,
+    uuid: '07070707-0707-0707-0707-070707070707',
+    key_head: { seg: 0, off: 0 },
+  });
+  t.deepEqual(await runPcache(['status', '--dm', cache], env), {
+    status: 0,
+    stdout: '0 0 pcache 0 5 5 1 70 1182 0:0 0:0 0:0\n',
+    stderr: '',
+  });
+});
+
+test('status of a file that is no cache says why', async (t) => {
+  const { backing, env } = makeFiles(t);
+  isRefused(t, await runPcache(['status', backing], env), 1, /^pcache: .*backing\.img: /);
+});

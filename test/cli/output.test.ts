@@ -1,0 +1,60 @@
+import test from 'ava';
+import { PcacheError } from '../../src/errors.js';
+import { Output, alignColumns } from '../../src/cli/output.js';
+import { Rate } from '../../src/cli/progress.js';
+
+function outputWith(options: { json: boolean; quiet: boolean }): { output: Output; said: { out: string; err: string } } {
+  const said = { out: '', err: '' };
+  const stdout = { write: (text: string) => (said.out += text) };
+  const stderr = { write: (text: string) => (said.err += text), isTTY: true };
+  return { output: new Output(options, { stdout, stderr }), said };
+}
+
+function sayEverything(output: Output): void {
+  output.line('a line');
+  output.result({ a: 1 }, () => 'one');
+  output.warn('careful');
+  output.error(new PcacheError('busy', 'x: in\n use', { hint: 'Wait.' }));
+}
+
+const errorLines = 'pcache: x: in use\nhint: Wait.\n';
+
+test('results go to stdout, warnings and errors to stderr', (t) => {
+  const { output, said } = outputWith({ json: false, quiet: false });
+  sayEverything(output);
+  t.deepEqual(said, { out: 'a line\none\n', err: `pcache: warning: careful\n${errorLines}` });
+  t.true(output.showsProgress);
+});
+
+test('with --json stdout has nothing but JSON', (t) => {
+  const { output, said } = outputWith({ json: true, quiet: false });
+  sayEverything(output);
+  t.is(said.out, '{"a":1}\n');
+});
+
+test('with --quiet only errors are said', (t) => {
+  const { output, said } = outputWith({ json: false, quiet: true });
+  sayEverything(output);
+  t.deepEqual(said, { out: '', err: errorLines });
+  t.false(output.showsProgress);
+});
+
+test('columns are as wide as their widest cell, and no line ends in spaces', (t) => {
+  t.is(
+    alignColumns([
+      ['a', 'bb', 'c'],
+      ['aaa', 'b', ''],
+    ]),
+    'a    bb  c\naaa  b',
+  );
+  t.is(alignColumns([]), '');
+});
+
+test('a rate is of the last seconds, and 0 before there are two readings', (t) => {
+  const rate = new Rate();
+  t.is(rate.bytesPerSecond(0, 1000), 0);
+  t.is(rate.bytesPerSecond(500, 1500), 1000);
+  t.is(rate.bytesPerSecond(500, 11_500), 0);
+  for (let second = 0; second < 8; second++) rate.bytesPerSecond(500 + second * 2000, 11_500 + second * 1000);
+  t.is(rate.bytesPerSecond(16_500, 19_500), 2000);
+});
