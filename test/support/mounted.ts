@@ -1,0 +1,247 @@
+// A cache, a backing file and the gateway over them for tests of the whole product, which is run through its command line only. Everything is
+// in two temporary folders of a name that tells this run of the tests, and is gone when the test is over: mount, processes, loop devices, files.
+//
+// Invariant: nothing here touches the mount itself; the kernel's tables about it, signals and the command line (a child) do.
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import anyTest, { type ExecutionContext } from 'ava';
+import { createCache } from '../../src/index.js';
+import { listLoops } from '../../src/device/loop-device.js';
+import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
+import { takeMountAway } from '../../src/gateway/take-mount-away.js';
+import type { StatusSnapshot } from '../../src/gateway/status.js';
+import { whyNoFuse } from '../fuse/memory-mount.js';
+import { Job, run, waitUntil, type CommandResult } from './mounted-commands.js';
+
+export const MIB = 1 << 20;
+/** The smallest cache there is. */
+export const CACHE_BYTES_MIN = 96 * MIB;
+/** Files of one run of the tests are children of one process. */
+export const RUN_PREFIX = `pcache-mnt-${process.ppid}-`;
+export const noFuse = whyNoFuse();
+
+const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
+const MEMORY = '/dev/shm';
+const TEST_MS = 90_000;
+
+/** A test of a mount: serial, bounded, and skipped with the reason in its title where the machine lacks something. */
+export function mountTest(title: string, lacks: string | undefined, body: (t: ExecutionContext) => Promise<void>): void {
+  const why = noFuse ?? lacks;
+  if (why !== undefined) {
+    anyTest.skip(`${title} (skipped: ${why})`, body);
+    return;
+  }
+  anyTest.serial(title, (t) => {
+    t.timeout(TEST_MS);
+    return body(t);
+  });
+}
+
+export interface GatewayOptions {
+  /** Default 96 MiB. */
+  readonly cacheBytes?: number;
+  /** Default four times the cache. */
+  readonly volumeBytes?: number;
+  /** Where the cache file is: on tmpfs, or in the system's folder for temporary files. Default memory. */
+  readonly cacheOn?: 'memory' | 'disk';
+  readonly dataCrc?: boolean;
+  readonly mountKind?: 'directory' | 'file';
+  /** For `-o`. */
+  readonly mountOptions?: string;
+  /** A folder for the backing file, if it is not to be among the others. */
+  readonly backingFolder?: string;
+}
+
+export interface MountedPids {
+  readonly supervisor: number;
+  readonly engine: number;
+}
+
+/** Files and mount of one gateway, mounted or not. */
+export class TestGateway {
+  readonly folder: string;
+  readonly cache: string;
+  readonly backing: string;
+  readonly mountpoint: string;
+  /** The volume's file when mounted. */
+  readonly volume: string;
+  readonly volumeBytes: number;
+  readonly runtimeDirectory: string;
+  /** Supervisor and engine of the last `mount`. */
+  pids: MountedPids = { supervisor: 0, engine: 0 };
+  readonly #options: GatewayOptions;
+  readonly #cacheFolder: string;
+  readonly #jobs: Job[] = [];
+
+  private constructor(options: GatewayOptions) {
+    this.#options = options;
+    this.folder = realpathSync(mkdtempSync(join(tmpdir(), RUN_PREFIX)));
+    this.#cacheFolder = options.cacheOn !== 'disk' && existsSync(MEMORY) ? mkdtempSync(join(MEMORY, RUN_PREFIX)) : this.folder;
+    this.cache = join(this.#cacheFolder, 'cache.pmem');
+    this.backing = join(options.backingFolder ?? this.folder, 'backing.img');
+    this.mountpoint = join(this.folder, 'mnt');
+    this.volume = options.mountKind === 'file' ? this.mountpoint : join(this.mountpoint, 'volume.img');
+    this.volumeBytes = options.volumeBytes ?? 4 * (options.cacheBytes ?? CACHE_BYTES_MIN);
+    this.runtimeDirectory = join(this.folder, 'run');
+    mkdirSync(this.runtimeDirectory, { mode: 0o700 });
+    if (options.mountKind === 'file') writeFileSync(this.mountpoint, '');
+    else mkdirSync(this.mountpoint);
+    writeFileSync(this.backing, '');
+    truncateSync(this.backing, this.volumeBytes);
+  }
+
+  /** Makes the files; the cache is formatted, nothing is mounted. Whoever calls must `dispose`. */
+  static async create(options: GatewayOptions = {}): Promise<TestGateway> {
+    const gateway = new TestGateway(options);
+    const { cacheBytes = CACHE_BYTES_MIN, dataCrc = false } = options;
+    createCache(gateway.cache, cacheBytes, { dataCrc });
+    return gateway;
+  }
+
+  /** Runs `pcache ARGUMENTS`. */
+  pcache(...args: readonly string[]): Promise<CommandResult> {
+    return run(process.execPath, [PCACHE, ...args], { env: this.#env, timeoutMs: 60_000 });
+  }
+
+  /** As `pcache`; rejects if the status is not 0. @returns what it printed */
+  async ok(...args: readonly string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.pcache(...args);
+    if (status !== 0) throw new Error(`pcache ${args.join(' ')}: status ${status ?? 'killed'}: ${stderr.trim()}\n${this.log()}`);
+    return stdout.trim();
+  }
+
+  /** Starts `pcache ARGUMENTS` and goes on; it is killed at the end of the test. */
+  start(...args: readonly string[]): Job {
+    return this.startProgram(process.execPath, [PCACHE, ...args], this.#env);
+  }
+
+  /** Starts any program, which may use the mount; it is killed at the end of the test. */
+  startProgram(program: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Job {
+    const job = new Job(program, args, { env });
+    this.#jobs.push(job);
+    return job;
+  }
+
+  get mountArguments(): string[] {
+    const { mountOptions } = this.#options;
+    return ['mount', this.cache, this.backing, this.mountpoint, ...(mountOptions === undefined ? [] : ['-o', mountOptions])];
+  }
+
+  async mount(): Promise<void> {
+    const facts = JSON.parse(await this.ok('--json', ...this.mountArguments)) as { supervisor_pid: number; engine_pid: number };
+    this.pids = { supervisor: facts.supervisor_pid, engine: facts.engine_pid };
+  }
+
+  /** Unmounts; rejects if that fails or leaves anything. @returns what it printed */
+  async umount(...options: readonly string[]): Promise<string> {
+    const said = await this.ok('umount', this.mountpoint, ...options);
+    const left = this.leftovers();
+    if (left.length > 0) throw new Error(`umount left ${left.join(', ')}`);
+    return said;
+  }
+
+  async status(): Promise<StatusSnapshot> {
+    return JSON.parse(await this.ok('--json', 'status', this.mountpoint)) as StatusSnapshot;
+  }
+
+  /** What the gateway logged, for messages and for tests of it. */
+  log(): string {
+    return namesIn(this.runtimeDirectory)
+      .filter((name) => name.endsWith('.log'))
+      .map((name) => readFileSync(join(this.runtimeDirectory, name), 'utf8'))
+      .join('');
+  }
+
+  get isMounted(): boolean {
+    return this.#mounts().length > 0;
+  }
+
+  /** What there is of a mount: itself, processes, loop devices, runtime files. Empty after an orderly end. */
+  leftovers(): string[] {
+    return [
+      ...this.#mounts().map((mount) => `mount ${mount.mountpoint}`),
+      ...this.processes().map((pid) => `process ${pid}`),
+      ...listLoops()
+        .filter((loop) => loop.backingFile.startsWith(this.folder))
+        .map((loop) => loop.device),
+      ...namesIn(this.runtimeDirectory),
+    ];
+  }
+
+  /** Living processes of this gateway, commands included. */
+  processes(): number[] {
+    return processesWith(`PCACHE_RUNTIME_DIR=${this.runtimeDirectory}`);
+  }
+
+  /** Takes everything away, in whatever state it is. */
+  async dispose(): Promise<void> {
+    // Users of the mount may wait for answers that only the abort makes them get.
+    for (const job of this.#jobs) job.child.kill('SIGKILL');
+    for (const mount of this.#mounts().reverse()) {
+      if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
+      else await run('umount', ['-l', mount.mountpoint]);
+    }
+    for (const loop of listLoops()) {
+      if (loop.backingFile.startsWith(this.folder)) await run('losetup', ['-d', loop.device]);
+    }
+    for (const job of this.#jobs) await job.end();
+    for (const pid of this.processes()) killIfAlive(pid);
+    await waitUntil(() => this.processes().length === 0, 'the processes of a gateway end');
+    rmSync(this.#cacheFolder, { recursive: true, force: true });
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  get #env(): NodeJS.ProcessEnv {
+    return { PCACHE_RUNTIME_DIR: this.runtimeDirectory };
+  }
+
+  #mounts(): MountEntry[] {
+    return readMounts().filter((mount) => mount.mountpoint.startsWith(this.folder));
+  }
+}
+
+/** Files of a gateway that is not mounted, for the duration of a test. */
+export async function unmounted(t: ExecutionContext, options: GatewayOptions = {}): Promise<TestGateway> {
+  const gateway = await TestGateway.create(options);
+  t.teardown(() => gateway.dispose());
+  return gateway;
+}
+
+/** A mounted volume for the duration of a test. */
+export async function mounted(t: ExecutionContext, options: GatewayOptions = {}): Promise<TestGateway> {
+  const gateway = await unmounted(t, options);
+  await gateway.mount();
+  return gateway;
+}
+
+/** Living processes whose environment has a variable that starts like this. Those of other users can't be seen. */
+export function processesWith(variable: string): number[] {
+  return namesIn('/proc')
+    .map(Number)
+    .filter((pid) => {
+      if (!Number.isInteger(pid) || pid === process.pid) return false;
+      try {
+        return readFileSync(`/proc/${pid}/environ`, 'latin1')
+          .split('\0')
+          .some((each) => each.startsWith(variable));
+      } catch {
+        // Ended meanwhile, or somebody else's: not one of ours.
+        return false;
+      }
+    });
+}
+
+export function killIfAlive(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
+
+function namesIn(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
+}
