@@ -5,7 +5,7 @@
 import { errno } from '../device/errno-codes.js';
 import { writev } from '../device/libc.js';
 import { NO_REPLY } from './file-system.js';
-import type { RequestSlot } from './request-slots.js';
+import { LOCAL_FD, type RequestSlot } from './request-slots.js';
 
 /** The kernel refuses an answer with an error of 512 or more, and leaves the request waiting. */
 const ERRNO_LIMIT = 512;
@@ -19,6 +19,10 @@ const ERRNO_LIMIT = 512;
 export function sendAnswer(slot: RequestSlot, result: number): number {
   const request = slot.request;
   if (result === NO_REPLY || (request.uniqueLo === 0 && request.uniqueHi === 0)) return 0;
+  if (slot.fd === LOCAL_FD) {
+    slot.leaveAnswer(result);
+    return 0;
+  }
   let error = 0;
   let smallBytes = 0;
   if (result < 0) {

@@ -11,6 +11,7 @@
 //             | out header | small answer | in headers | payload ............. | names' slack | reply iovec |
 
 import { PcacheError } from '../errors.js';
+import { errno } from '../device/errno-codes.js';
 import { mmap, munmap, view } from '../device/libc.js';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../device/linux-constants.js';
 import { lock, unlock } from '../shared/mutex.js';
@@ -31,13 +32,19 @@ const SLACK_BYTES = PAGE_BYTES;
 const REGION_BYTES_MAX = 4 * 1024 ** 3 - PAGE_BYTES;
 export const SLOT_COUNT_DEFAULT = 256;
 
-/** Words of the shared pool: its mutex, the number of free slots, the stack of free slots, then two words a slot. */
+/** Words of the shared pool: its mutex, the number of free slots, the stack of free slots, then the records of the slots. */
 const WORD_MUTEX = 0;
 const WORD_FREE_COUNT = 1;
 const WORD_STACK = 2;
-const RECORD_WORDS = 2;
+const RECORD_WORDS = 4;
 const RECORD_FD = 0;
 const RECORD_LENGTH = 1;
+/** For requests without a descriptor: 1 when the answer is there, and the answer. */
+const RECORD_ANSWERED = 2;
+const RECORD_RESULT = 3;
+
+/** In place of a descriptor: the request came from within the process (see libfuse-transport.ts) and its answer goes there. */
+export const LOCAL_FD = -1;
 
 /** Structured-cloneable; valid in every thread of the process that created it. */
 export interface RequestSlotsHandle {
@@ -184,6 +191,48 @@ export class RequestSlot {
     this.#words[this.#record + RECORD_FD] = fd;
     this.#words[this.#record + RECORD_LENGTH] = lengthBytes;
     return this.reopen();
+  }
+
+  /**
+   * Leaves the answer to a request from LOCAL_FD with the thread that waits for it: for a READ, the bytes are put together in `payload`.
+   * @param result a byte count, 0 or -errno
+   */
+  leaveAnswer(result: number): void {
+    const concluded = result < 0 ? result : (this.row?.conclude(this, result) ?? -errno.EIO);
+    if (concluded >= 0 && this.iovec.dataBytes > 0) this.payload.set(this.gather());
+    this.#words[this.#record + RECORD_RESULT] = concluded < 0 ? concluded : result;
+    Atomics.store(this.#words, this.#record + RECORD_ANSWERED, 1);
+    Atomics.notify(this.#words, this.#record + RECORD_ANSWERED);
+  }
+
+  /** A copy of the data in `iovec`, for transports that can't send it from where it lies. */
+  gather(): Uint8Array {
+    const bytes = new Uint8Array(this.iovec.dataBytes);
+    let at = 0;
+    for (let i = 0; i < this.iovec.count - 1; i++) {
+      const length = this.iovec.dataLength(i);
+      bytes.set(new Uint8Array(view(this.iovec.dataAddress(i), length)), at);
+      at += length;
+    }
+    return bytes;
+  }
+
+  /** Says, before a request from LOCAL_FD is handed on, that its answer is not there yet. */
+  expectAnswer(): void {
+    Atomics.store(this.#words, this.#record + RECORD_ANSWERED, 0);
+  }
+
+  /** Resolves to what `leaveAnswer` was given. The thread that waits is not blocked; no wake-up is missed, as the wait is on the word that is stored. */
+  async answerLeft(): Promise<number> {
+    const waiting = Atomics.waitAsync(this.#words, this.#record + RECORD_ANSWERED, 0);
+    if (waiting.async) await waiting.value;
+    return this.#words[this.#record + RECORD_RESULT]!;
+  }
+
+  /** What `leaveAnswer` was given, if it was. */
+  get answerIfLeft(): number | undefined {
+    const words = this.#words;
+    return Atomics.load(words, this.#record + RECORD_ANSWERED) === 1 ? words[this.#record + RECORD_RESULT]! : undefined;
   }
 
   /** Decodes the request in a thread the slot was handed to. @returns 0 or -errno, the same as `receive` did */

@@ -137,6 +137,6 @@ test('what nobody waits for is not answered', (t) => {
 
 test('an answer that can not be written is reported', (t) => {
   const slot = slotsFor(t, 1).slot(0);
-  receive(slot, -1, fixtureNamed('FSYNC'));
+  receive(slot, 999_999, fixtureNamed('FSYNC'));
   t.is(sendAnswer(slot, 0), -errno.EBADF);
 });
