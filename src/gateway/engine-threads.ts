@@ -26,14 +26,15 @@ import { signal } from '../shared/event-word.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
-import { GatewayWord, createGatewayShared } from './gateway-shared.js';
+import { DataThread, GatewayWord, createGatewayShared } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import type { QueueWorkerStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import { SharedText } from './shared-text.js';
 import type { ThreadMessage } from './thread-messages.js';
-import { volumeNodeid } from './volume-files.js';
+import { VolumeFiles, volumeNodeid } from './volume-files.js';
+import type { VolumeFilesOptions } from './volume-files.js';
 
 const MISS_WORKERS = 4;
 /** Progress of a flush is told this often. */
@@ -81,6 +82,7 @@ class ThreadedEngine implements Engine {
   readonly #lanes: Thread[] = [];
   #background: Thread | undefined;
   #log: Thread | undefined;
+  #libfuseEnded: Promise<void> | undefined;
   #end: (end: EngineEnd) => void = () => undefined;
   #stopping: Promise<void> | undefined;
 
@@ -159,6 +161,11 @@ class ThreadedEngine implements Engine {
     if (!options.readOnly) {
       this.#background = this.#thread('background', './background-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
     }
+    if (options.transport === 'libfuse') {
+      await Promise.all(this.#threads().map((thread) => thread.ready));
+      await this.#serveLibfuse(files);
+      return;
+    }
     if (this.#options.resume) this.#resume(fuseFds[0]!);
     for (let index = 0; index < queueCount; index++) {
       const start: Omit<QueueWorkerStart, 'shared'> = { fuseFd: fuseFds[index % fuseFds.length]!, files, head: index, counterSlice: index };
@@ -166,6 +173,27 @@ class ThreadedEngine implements Engine {
     }
     await Promise.all(this.#threads().map((thread) => thread.ready));
     void Promise.all(this.#queues.map((thread) => thread.exited)).then(() => this.#end({ reason: 'unmounted' }));
+  }
+
+  /** This transport calls back into the main thread, so here the main thread is the queue worker. */
+  async #serveLibfuse(files: VolumeFilesOptions): Promise<void> {
+    const { log, mountpoint, options, cache } = this.#options;
+    const thread = new DataThread({ shared: this.#shared, head: 0, counterSlice: 0 });
+    const { mountLibfuse } = await import('../fuse/libfuse-transport.js');
+    const session = await mountLibfuse({
+      mountpoint,
+      fsName: cache.path,
+      readOnly: options.readOnly,
+      allowOther: options.allowOther,
+      fileSystem: new VolumeFiles(thread, files),
+      slots: thread.slots,
+      onError: (operation, error) => log.error(`${operation}: ${messageOf(error)}`),
+    });
+    this.#libfuseEnded = session.ended;
+    void session.ended.then(() => {
+      thread.end();
+      this.#end({ reason: 'unmounted' });
+    });
   }
 
   #resume(fd: number): void {
@@ -260,6 +288,7 @@ class ThreadedEngine implements Engine {
       this.#stopQueues(fuseFds[0]!, mountKind, mountpoint);
     }
     await exits(this.#queues);
+    await this.#libfuseEnded;
     Atomics.store(words, GatewayWord.stopLanes, 1);
     IntRing.attach(this.#shared.misses).wakeAll();
     IntRing.attach(this.#shared.writes).wakeAll();
