@@ -11,10 +11,14 @@ export interface CommandRow {
 
 export const commandRows: readonly CommandRow[] = [
   { name: 'demo', summary: 'show it all on a small example: write, crash, recover, verify', load: () => import('./demo.js') },
+  { name: 'format', summary: 'make a cache', load: () => import('./format.js') },
   { name: 'mount', summary: 'serve a cached volume as a file', load: () => import('./mount.js') },
   { name: 'umount', summary: 'end a mount in order', load: () => import('./umount.js') },
   { name: 'status', summary: 'show the state of one cache or of all mounted ones', load: () => import('./status.js') },
   { name: 'flush', summary: 'write everything dirty back to the backing device', load: () => import('./flush.js') },
   { name: 'message', summary: 'tune a mounted volume', load: () => import('./message.js') },
   { name: 'loop', summary: 'put a loop device over a mounted volume', load: () => import('./loop.js') },
+  { name: 'check', summary: 'read every structure of a cache and say what is wrong', load: () => import('./check.js') },
+  { name: 'dump', summary: 'print what is on the media of a cache', load: () => import('./dump.js') },
+  { name: 'recover', summary: 'write dirty data to the backing device without mounting', load: () => import('./recover.js') },
 ];

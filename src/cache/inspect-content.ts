@@ -1,0 +1,84 @@
+// What a device holds, as far as `format` must know before it overwrites it. Changes nothing.
+
+import type { CacheDevice } from '../device/device.js';
+import { PcacheError } from '../errors.js';
+import type { PhysicalSegmentId } from '../media/layout.js';
+import { SECTOR_BYTES, SEGMENTS_OFFSET, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
+import { readCacheMedia } from './cache-media.js';
+import { inspectMedia } from './inspect-media.js';
+import { endOfKeys } from './inspect-recovery.js';
+import { openCache } from './open.js';
+
+export type DeviceContent =
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'clean-cache' }
+  /** `dirtyBytes`: of keys that the backing device does not have yet. */
+  | { readonly kind: 'dirty-cache'; readonly dirtyBytes: number }
+  /** Nobody can say whether it holds dirty data. */
+  | { readonly kind: 'damaged-cache'; readonly reason: string }
+  | { readonly kind: 'other'; readonly what: string };
+
+/** Bytes at the start of a device that must be zero for it to count as empty. */
+const START_BYTES = 1024 * 1024;
+
+/** `bootId`: of the running system; keys staged in it count as dirty. */
+export function describeContent(device: CacheDevice, bootId: string): DeviceContent {
+  try {
+    inspectMedia(device);
+  } catch (error) {
+    if (!(error instanceof PcacheError) || error.code !== 'not-a-cache') throw error;
+    return describeStart(startOf(device));
+  }
+  try {
+    const dirtyBytes = dirtyBytesOf(device, bootId);
+    return dirtyBytes === 0 ? { kind: 'clean-cache' } : { kind: 'dirty-cache', dirtyBytes };
+  } catch (error) {
+    if (!(error instanceof PcacheError)) throw error;
+    return { kind: 'damaged-cache', reason: error.message };
+  }
+}
+
+function dirtyBytesOf(device: CacheDevice, bootId: string): number {
+  const media = readCacheMedia(device);
+  const boundBytes = media.gatewayHeader?.volumeBytes ?? 0;
+  const leastBytes = Math.max(SUBTREE_BYTES, Math.ceil(endOfKeys(media) / SUBTREE_BYTES) * SUBTREE_BYTES);
+  const { replay } = openCache(device, {
+    volumeBytes: boundBytes === 0 ? Math.min(VOLUME_BYTES_MAX, leastBytes) : boundBytes,
+    backingIdentity: '',
+    adopt: true,
+    bootId,
+    writers: 1,
+    counterSlices: 1,
+    readOnly: true,
+    newUuid: new Uint8Array(16),
+    nowMs: 0,
+    clock: () => 0,
+  });
+  return replay.dirtyBytes;
+}
+
+function startOf(device: CacheDevice): Uint8Array {
+  const start = new Uint8Array(START_BYTES);
+  start.set(device.control.bytes);
+  start.set(device.segment(0 as PhysicalSegmentId).bytes.subarray(0, START_BYTES - SEGMENTS_OFFSET), SEGMENTS_OFFSET);
+  return start;
+}
+
+const SIGNATURES: readonly (readonly [offset: number, bytes: string, what: string])[] = [
+  [0x438, '\x53\xef', 'what looks like an ext2, ext3 or ext4 file system'],
+  [0, 'XFSB', 'what looks like an XFS file system'],
+  [0x1_0040, '_BHRfS_M', 'what looks like a btrfs file system'],
+  [0, 'LUKS\xba\xbe', 'what looks like an encrypted (LUKS) device'],
+  [SECTOR_BYTES + 24, 'LVM2 001', 'what looks like an LVM physical volume'],
+  [0xff6, 'SWAPSPACE2', 'what looks like swap space'],
+  [SECTOR_BYTES, 'EFI PART', 'what looks like a partition table (GPT)'],
+  [0, 'QFI\xfb', 'what looks like a qcow2 image'],
+  [0x1fe, '\x55\xaa', 'what looks like a partition table or a boot sector'],
+];
+
+function describeStart(start: Uint8Array): DeviceContent {
+  for (const [offset, bytes, what] of SIGNATURES) {
+    if (Array.from(bytes).every((character, index) => start[offset + index] === character.charCodeAt(0))) return { kind: 'other', what };
+  }
+  return start.some((byte) => byte !== 0) ? { kind: 'other', what: 'data that is not a cache' } : { kind: 'empty' };
+}
