@@ -5,7 +5,16 @@ import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
-import { KSET_HEADER_BYTES, PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET, VOLUME_BYTES_MAX, VOLUME_BYTES_MIN } from '../media/layout.js';
+import {
+  KSET_HEADER_BYTES,
+  PAGE_BYTES,
+  SECTOR_BYTES,
+  SEGMENT_DATA_BYTES,
+  SEGMENT_DATA_OFFSET,
+  SEGMENTS_OFFSET,
+  VOLUME_BYTES_MAX,
+  VOLUME_BYTES_MIN,
+} from '../media/layout.js';
 import { createCounters } from '../shared/counters.js';
 import { KsetLog } from './kset-log.js';
 import { readCacheMedia } from './cache-media.js';
@@ -173,7 +182,7 @@ function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay, 
   numbers[NumberWord.dirtyBytes] = replayed.dirtyBytes;
 }
 
-/** The first changes to the media: the gateway header, then staged ksets are closed, then the log gets a durable end. */
+/** The first changes to the media: what was read becomes durable, staged ksets are closed, the log gets its end, then the gateway header. */
 function claim(
   device: CacheDevice,
   shared: CacheShared,
@@ -191,6 +200,14 @@ function claim(
     state: 'open' as const,
   };
   const records = new CacheRecords(shared, segments, device);
+  persistWhatWasRead(device, segments, media, replayed);
+  // Staged keys are checked against the boot and the sequences of the run that staged them: closing them comes before the header is replaced.
+  closeStaged(device, shared, replayed, options.clock);
+  // So does the log's end: staged keys of an earlier boot may stand there without their payload, and this boot's header would vouch for them.
+  const { bytes } = segments.view(replayed.end.cacheSegId);
+  const at = SEGMENT_DATA_OFFSET + replayed.end.segOff;
+  bytes.fill(0, at, at + KSET_HEADER_BYTES);
+  device.persist(segments.deviceOffset(replayed.end.cacheSegId, replayed.end.segOff), KSET_HEADER_BYTES);
   if (media.gatewayHeader === undefined) {
     const control = device.control.bytes;
     const header = { ...newGatewayHeader(options.newUuid, options.nowMs), ...fields };
@@ -199,26 +216,40 @@ function claim(
     writeGatewayHeader(control, header, first);
     device.persist(0, PAGE_BYTES);
   } else {
-    // Staged keys are checked against the sequences of the run that staged them, so closing them comes before its header is replaced.
-    closeStaged(device, shared, replayed, options.clock);
     records.storeGatewayHeader(fields);
   }
   shared.numbers[NumberWord.sequenceLimit] = limit;
-  const { bytes } = segments.view(replayed.end.cacheSegId);
-  const at = SEGMENT_DATA_OFFSET + replayed.end.segOff;
-  bytes.fill(0, at, at + KSET_HEADER_BYTES);
-  device.persist(segments.deviceOffset(replayed.end.cacheSegId, replayed.end.segOff), KSET_HEADER_BYTES);
+}
+
+/**
+ * The program before this one may have died between a store and its persist. What was read is all seen, but not all durable: records and
+ * kset headers are made so before anything is built on them. (A kset before dirty_tail was durable before writeback took it.)
+ */
+function persistWhatWasRead(device: CacheDevice, segments: SegmentTable, media: CacheMedia, replayed: Replay): void {
+  if (media.gatewayHeader?.state === 'clean') return;
+  const { walk } = replayed;
+  const first = walk.segments.indexOf(media.dirtyTail.cacheSegId);
+  for (const [index, segment] of walk.segments.entries()) {
+    if (index < first) continue;
+    const start = index === first ? media.dirtyTail.segOff : 0;
+    const end = segment === walk.end.cacheSegId ? walk.end.segOff : SEGMENT_DATA_BYTES;
+    if (end > start) device.persist(segments.deviceOffset(segment, start), end - start);
+  }
+  device.persist(0, SEGMENTS_OFFSET);
 }
 
 function closeStaged(device: CacheDevice, shared: CacheShared, replayed: Replay, clock: () => number): void {
   if (replayed.unclosed.length === 0) return;
   const { words, numbers } = shared;
+  const firstWithKeys = replayed.unclosed.find((kset) => !kset.isLast);
   for (const [index, kset] of replayed.unclosed.entries()) {
     const at = index * SealedWord.stride;
     shared.sealed[at + SealedWord.segment] = kset.cacheSegId;
     shared.sealed[at + SealedWord.offset] = kset.offset;
     shared.sealed[at + SealedWord.keys] = kset.keys;
-    shared.sealed[at + SealedWord.flags] = kset.isLast ? SealedFlag.last : 0;
+    // A flush may have returned after the last whole kset, and its mark was to go to the next. (After a later one none has returned.)
+    const before = kset === firstWithKeys ? SealedFlag.barrierBefore : 0;
+    shared.sealed[at + SealedWord.flags] = kset.isLast ? SealedFlag.last : before;
     shared.sealed[at + SealedWord.sequenceLow] = kset.sequence | 0;
     shared.sealed[at + SealedWord.sequenceHigh] = Math.floor(kset.sequence / 2 ** 32);
   }
