@@ -60,9 +60,12 @@ export interface FuseNative {
 }
 export type FuseNativeClass = new (mountpoint: string, handlers: LibfuseHandlers, options: { timeout: false }) => FuseNative;
 
-/** Throws PcacheError `unsupported` with the reason and what helps. */
-export function loadFuseNative(): FuseNativeClass {
-  const require = createRequire(import.meta.url);
+/**
+ * @param from the module, as a URL, whose packages are searched
+ * Throws PcacheError `unsupported` with the reason and what helps.
+ */
+export function loadFuseNative(from: string = import.meta.url): FuseNativeClass {
+  const require = createRequire(from);
   try {
     require.resolve('fuse-native');
   } catch (error) {

@@ -6,7 +6,7 @@ import test, { type ExecutionContext } from 'ava';
 import { errno } from '../../src/device/errno-codes.js';
 import { sendAnswer } from '../../src/fuse/answer.js';
 import { NO_REPLY } from '../../src/fuse/file-system.js';
-import { createRequestSlots, destroyRequestSlots, RequestSlots, type RequestSlot } from '../../src/fuse/request-slots.js';
+import { createRequestSlots, destroyRequestSlots, LOCAL_FD, RequestSlots, type RequestSlot } from '../../src/fuse/request-slots.js';
 import { temporaryFolder } from '../support/tmp.js';
 import { fixtureNamed } from './requests.js';
 
@@ -139,4 +139,30 @@ test('an answer that can not be written is reported', (t) => {
   const slot = slotsFor(t, 1).slot(0);
   receive(slot, 999_999, fixtureNamed('FSYNC'));
   t.is(sendAnswer(slot, 0), -errno.EBADF);
+});
+
+test('the answer to a request from within the process is left in its slot, data put together', async (t) => {
+  const slots = slotsFor(t, 1);
+  const slot = slots.slot(0);
+  const read = fixtureNamed('READ');
+  read.writeUInt32LE(4096, 56);
+  receive(slot, LOCAL_FD, read);
+  slot.expectAnswer();
+  t.is(slot.answerIfLeft, undefined);
+  const waiting = slot.answerLeft();
+  const elsewhere = new RequestSlots(slots.handle).slot(0);
+  elsewhere.reopen();
+  elsewhere.payload.set(Buffer.from('abcd'));
+  elsewhere.iovec.add(elsewhere.payloadAddress + 2, 2);
+  elsewhere.iovec.add(elsewhere.payloadAddress, 2);
+  t.is(sendAnswer(elsewhere, 4), 0);
+  t.is(await waiting, 4);
+  t.is(slot.answerIfLeft, 4);
+  t.is(Buffer.from(slot.payload.subarray(0, 4)).toString(), 'cdab');
+  slot.expectAnswer();
+  sendAnswer(elsewhere, -errno.EIO);
+  t.is(await slot.answerLeft(), -errno.EIO);
+  slot.expectAnswer();
+  sendAnswer(elsewhere, 3);
+  t.is(await slot.answerLeft(), -errno.EIO, 'data that was promised and is not there');
 });
