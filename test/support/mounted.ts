@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import anyTest, { type ExecutionContext } from 'ava';
-import { createCache } from '../../src/index.js';
 import { listLoops } from '../../src/device/loop-device.js';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
@@ -97,7 +96,7 @@ export class TestGateway {
   static async create(options: GatewayOptions = {}): Promise<TestGateway> {
     const gateway = new TestGateway(options);
     const { cacheBytes = CACHE_BYTES_MIN, dataCrc = false } = options;
-    createCache(gateway.cache, cacheBytes, { dataCrc });
+    await gateway.ok('format', gateway.cache, '--size', String(cacheBytes), ...(dataCrc ? ['--data-crc'] : []));
     return gateway;
   }
 
