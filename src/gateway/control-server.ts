@@ -55,19 +55,16 @@ export class ControlServer {
   static async start(path: string, handler: ControlHandler, log: Logger): Promise<ControlServer> {
     rmSync(path, { force: true });
     const server = createServer();
-    // The socket must not be open to others even for a moment, and its mode comes from the umask.
-    const umask = process.umask(0o177);
     try {
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
         server.listen(path, resolve);
       });
+      // Until here the folder alone keeps others out (see runtime-files). The umask would do it at once, but is the whole process's.
       chmodSync(path, 0o600);
     } catch (error) {
       server.close();
       throw new PcacheError('io', `${path}: cannot listen: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
-    } finally {
-      process.umask(umask);
     }
     server.on('error', (error) => log.warn({ error: error.message }, 'control socket'));
     return new ControlServer(server, path, handler, log);

@@ -1,9 +1,9 @@
 // The supervisor with real mounts, real processes and real signals; only the engine is a fake. What `pcache` says is the real command line's.
 
 import { open, readFile, readdir, writeFile } from 'node:fs/promises';
-import { execFile, spawn } from 'node:child_process';
-import { promisify } from 'node:util';
+import { spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
+import { unmountFuse } from '../../src/fuse/mount.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import {
   DIES_UNCAUGHT_PERCENT,
@@ -16,7 +16,6 @@ import {
   within,
 } from './fake-gateway.js';
 
-const run = promisify(execFile);
 const noFuse = whyNoFuse();
 
 function test(title: string, body: (t: ExecutionContext) => Promise<void>): void {
@@ -136,7 +135,7 @@ test('signals to the engine are left to the supervisor', async (t) => {
 test('unmounting from outside ends it in order', async (t) => {
   const gateway = await FakeGateway.serving(t);
   const pids = [gateway.supervisor.pid!, gateway.entry!.engine_pid];
-  await run('umount', [gateway.mountpoint], { timeout: 10_000 });
+  t.is(unmountFuse(gateway.mountpoint), 'done');
   t.is(await gateway.exit(), 0);
   t.deepEqual(gateway.leftovers(pids), []);
 });
