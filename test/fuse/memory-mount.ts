@@ -62,9 +62,14 @@ export class MemoryMount {
     if (kind === 'file') writeFileSync(this.mountpoint, '');
     else mkdirSync(this.mountpoint);
     this.volumePath = kind === 'file' ? this.mountpoint : join(this.mountpoint, 'volume.img');
-    const fd = mountFuse({ mountpoint: this.mountpoint, kind, fsName: 'memory', maxReadBytes: 1 << 20, ...options.mount });
-    this.session = negotiate(fd);
-    this.fds = queueDescriptors(fd, options.queues ?? 2);
+    try {
+      const fd = mountFuse({ mountpoint: this.mountpoint, kind, fsName: 'memory', maxReadBytes: 1 << 20, ...options.mount });
+      this.session = negotiate(fd);
+      this.fds = queueDescriptors(fd, options.queues ?? 2);
+    } catch (error) {
+      rmSync(this.directory, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   static async start(options: MemoryMountOptions): Promise<MemoryMount> {
