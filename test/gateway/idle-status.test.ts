@@ -5,9 +5,9 @@ import { goldenExpectations, unpackGolden } from '../support/golden.js';
 // Two are enough here: that the media of all of them are understood is tested where they are read, and unpacking takes seconds.
 for (const expected of goldenExpectations.filter(({ name }) => name === 'clean-read' || name === 'log-wrap')) {
   test(`status of the kernel's image ${expected.name} shows what is on it`, (t) => {
-    const { cachePath, remove } = unpackGolden(expected.name);
-    t.teardown(remove);
-    const status = readIdleStatus(cachePath);
+    const golden = unpackGolden(expected.name);
+    t.teardown(() => golden.remove());
+    const status = readIdleStatus(golden.cachePath);
     const position = ([seg, off]: readonly number[]): { seg: number; off: number } => ({ seg: seg!, off: off! });
     t.like(status, {
       state: 'idle',
