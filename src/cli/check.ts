@@ -6,6 +6,7 @@ import { examineCache } from '../cache/check-cache.js';
 import type { Finding } from '../cache/check-finding.js';
 import { aboutCache, currentBootId, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { outputTaken } from './drain.js';
 import { formatSize } from './size.js';
 
 /** Findings of one kind that are printed for people; JSON has more. */
@@ -16,8 +17,9 @@ export function define(command: Command, context: CommandContext): void {
     .argument('<cache>', 'the cache: a file or block device')
     .option('--backing <backing>', 'check too that the cache belongs to this backing device')
     .description('Reads every structure of the cache and every payload with a data CRC, and says what is wrong. Changes nothing.')
-    .action((path: string, options: { backing?: string }) => {
+    .action(async (path: string, options: { backing?: string }) => {
       check(path, options.backing, context);
+      await outputTaken();
     });
   command.addHelpText('after', '\nStatus 0 if nothing is wrong, 1 if anything is.');
   addExample(command, 'pcache check /fast/cache.pmem', 'pcache check /fast/cache.pmem --backing /dev/sdb');

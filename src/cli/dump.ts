@@ -1,7 +1,6 @@
 // `pcache dump`: what is on the media, as text or as JSON lines. The first record is about the cache; segments, ksets and keys follow, one a line, if asked
 // for. The names are those of the on-media format. What can't be read is null and named under `problems`.
 
-import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
 import type { InspectedLog } from '../cache/inspect-log.js';
 import { inspectLog } from '../cache/inspect-log.js';
@@ -17,6 +16,7 @@ import { KEY_BYTES, KSET_HEADER_BYTES, SEGMENT_DATA_BYTES } from '../media/layou
 import type { LogPosition } from '../media/log-position.js';
 import { aboutCache, openCache, uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { outputTaken } from './drain.js';
 import { alignColumns, type Output } from './output.js';
 import { formatSize } from './size.js';
 
@@ -27,7 +27,7 @@ interface DumpOptions {
   live?: true;
 }
 
-/** Ksets printed before the event loop gets a turn, so that a reader who has gone is noticed. */
+/** Ksets printed before their lines are waited for: a slow reader costs no memory, and one who has gone is noticed. */
 const KSETS_PER_TURN = 64;
 
 export function define(command: Command, context: CommandContext): void {
@@ -60,6 +60,7 @@ async function dump(path: string, options: DumpOptions, context: CommandContext)
     if (log !== undefined && (options.ksets === true || options.keys === true)) await printLog(media, log, options, output);
     for (const problem of problems) output.warn(`${path}: ${problem}`);
     if (problems.length > 0) context.exitStatus = 1;
+    await outputTaken();
   } finally {
     device.close();
   }
@@ -229,7 +230,7 @@ async function printLog(media: InspectedMedia, log: InspectedLog, options: DumpO
       });
     }
     if (options.keys === true) printKeys(media, cacheSegId, segOff, header.keyNum, output);
-    if ((at / 2) % KSETS_PER_TURN === 0) await turn();
+    if ((at / 2) % KSETS_PER_TURN === 0) await outputTaken();
   }
 }
 

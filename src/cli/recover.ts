@@ -4,7 +4,9 @@
 import { randomBytes } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
+import type { CacheMedia } from '../cache/cache-media.js';
 import { readCacheMedia } from '../cache/cache-media.js';
+import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
 import { endOfKeys, planRecovery } from '../cache/inspect-recovery.js';
 import { openCache as replayCache } from '../cache/open.js';
@@ -63,7 +65,7 @@ interface Task {
 
 /** Replays the cache and changes nothing. Throws PcacheError if it is damaged or belongs to another backing device. */
 function lookAtCache(device: CacheDevice, backing: BackingDevice, adopt: boolean): OpenedCache {
-  const media = readCacheMedia(device);
+  const media = readMedia(device);
   // The kernel's media do not say how large the volume is; the keys do, to some extent.
   const end = endOfKeys(media);
   if (end > backing.sizeBytes && (media.gatewayHeader?.volumeBytes ?? 0) === 0) {
@@ -82,6 +84,18 @@ function lookAtCache(device: CacheDevice, backing: BackingDevice, adopt: boolean
   } catch (error) {
     if (!(error instanceof PcacheError) || error.code !== 'mismatch' || error.hint === undefined) throw error;
     throw new PcacheError('mismatch', error.message, { cause: error, hint: 'If this is the same data in another place, add --adopt.' });
+  }
+}
+
+/** A cache that has only lost its superblock is damaged, not none: nobody should be told to format it. */
+function readMedia(device: CacheDevice): CacheMedia {
+  try {
+    return readCacheMedia(device);
+  } catch (error) {
+    if (!(error instanceof PcacheError) || error.code !== 'not-a-cache') throw error;
+    // Throws as well if nothing here is of a cache.
+    inspectMedia(device);
+    throw new PcacheError('damaged', `a damaged cache (${error.message})`, { cause: error, hint: 'pcache check says what is left.' });
   }
 }
 
