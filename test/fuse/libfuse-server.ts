@@ -3,7 +3,8 @@
 
 import { Worker } from 'node:worker_threads';
 import { messageOf } from '../../src/errors.js';
-import { LIBFUSE_MAX_WRITE_BYTES, mountLibfuse } from '../../src/fuse/libfuse-transport.js';
+import { LIBFUSE_MAX_WRITE_BYTES } from '../../src/fuse/libfuse-bridge.js';
+import { mountLibfuse } from '../../src/fuse/libfuse-transport.js';
 import { createRequestSlots, RequestSlots } from '../../src/fuse/request-slots.js';
 import { IntRing } from '../../src/shared/int-ring.js';
 import { COUNT_PENDING, COUNT_WORDS, mapVolumeFile, MemoryFileSystem, type MemoryState } from './memory-file-system.js';
