@@ -61,7 +61,7 @@ mountTest('flush says how much it wrote, and what it wrote is on the backing fil
   const user = client(t);
   await write(gateway, user, 12_345, pattern(2 * MIB, 2));
   const flushed = JSON.parse(await gateway.ok('--json', 'flush', gateway.mountpoint)) as { flushed_bytes: number };
-  t.true(flushed.flushed_bytes <= 2 * MIB + 1024);
+  t.true(flushed.flushed_bytes >= 2 * MIB);
   t.is((await gateway.status()).dirty_bytes, 0);
   t.is(await sha256Of(gateway.backing), await sha256Of(gateway.volume, { direct: true }));
   t.regex(await gateway.ok('flush', gateway.mountpoint), /: nothing was dirty$/);

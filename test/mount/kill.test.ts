@@ -1,0 +1,86 @@
+// kill -9, in the middle of writing: nothing that was acknowledged is lost, whichever process dies, and who uses the volume notices no more than
+// what the promises say.
+
+import type { ExecutionContext } from 'ava';
+import { Client } from '../fuse/client.js';
+import { threeRanges, type DiaryRange } from '../support/mounted-diary.js';
+import { sha256Of, waitUntil } from '../support/mounted-commands.js';
+import { MIB, mountTest, mounted, type GatewayOptions, type TestGateway } from '../support/mounted.js';
+
+const VOLUME_BYTES = 32 * MIB;
+const WRITES = 150;
+
+async function progress(ranges: readonly DiaryRange[], writes = WRITES): Promise<void> {
+  await Promise.all(ranges.map((range) => range.progress(writes)));
+}
+
+/** Compares all ranges with their diaries. */
+async function nothingIsLost(t: ExecutionContext, ranges: readonly DiaryRange[], path?: string): Promise<void> {
+  const client = new Client();
+  try {
+    for (const range of ranges) t.is(await range.difference(client, path), undefined);
+  } finally {
+    await client.close();
+  }
+}
+
+/** The last word: what is flushed to the backing file is what the volume was. */
+async function backingEndsLikeVolume(t: ExecutionContext, gateway: TestGateway): Promise<void> {
+  const shown = await sha256Of(gateway.volume, { direct: true });
+  await gateway.umount('--flush');
+  t.is(await sha256Of(gateway.backing), shown);
+}
+
+for (const options of [
+  { cacheOn: 'memory', dataCrc: false },
+  { cacheOn: 'disk', dataCrc: true },
+] as const satisfies GatewayOptions[]) {
+  const where = `cache ${options.cacheOn === 'memory' ? 'in memory' : 'on disk'}, data CRC ${options.dataCrc ? 'on' : 'off'}`;
+
+  mountTest(`supervisor and engine killed together lose nothing that was acknowledged (${where})`, undefined, async (t) => {
+    const gateway = await mounted(t, { ...options, volumeBytes: VOLUME_BYTES });
+    const ranges = threeRanges(gateway);
+    for (let round = 0; round < 3; round++) {
+      for (const range of ranges) range.start();
+      await progress(ranges);
+      process.kill(gateway.pids.supervisor, 'SIGKILL');
+      process.kill(gateway.pids.engine, 'SIGKILL');
+      for (const range of ranges) t.not(await range.failure(), 'none');
+      await waitUntil(() => gateway.processes().length === 0, 'both are gone');
+      if (gateway.isMounted) t.regex(await gateway.ok('umount', gateway.mountpoint), /the daemon was dead already; its mount is cleaned up$/);
+      await gateway.mount();
+      await nothingIsLost(t, ranges);
+    }
+    await backingEndsLikeVolume(t, gateway);
+  });
+}
+
+mountTest('the engine killed again and again: writers see no error and lose nothing', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+  const ranges = threeRanges(gateway);
+  for (const range of ranges) range.start();
+  for (let death = 1; death <= 4; death++) {
+    await progress(ranges);
+    process.kill((await gateway.status()).engine_pid, 'SIGKILL');
+  }
+  await progress(ranges);
+  for (const range of ranges) await range.stop();
+  t.is((await gateway.status()).engine_restarts, 4);
+  await nothingIsLost(t, ranges);
+  await backingEndsLikeVolume(t, gateway);
+});
+
+mountTest('the supervisor killed: the mount goes in order, no process stays, and the data are there at the next mount', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+  const ranges = threeRanges(gateway);
+  for (const range of ranges) range.start();
+  await progress(ranges);
+  process.kill(gateway.pids.supervisor, 'SIGKILL');
+  for (const range of ranges) t.not(await range.failure(), 'none');
+  await waitUntil(() => gateway.processes().length === 0 && !gateway.isMounted, 'engine and mount are gone');
+  t.regex(gateway.log(), /the supervisor is gone/);
+  t.true((JSON.parse(await gateway.ok('--json', 'status', gateway.cache)) as { closed_in_order: boolean }).closed_in_order);
+  await gateway.mount();
+  await nothingIsLost(t, ranges);
+  await backingEndsLikeVolume(t, gateway);
+});
