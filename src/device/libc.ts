@@ -61,6 +61,7 @@ const cMount = library.func('mount', 'int', ['str', 'str', 'str', 'ulong', 'str'
 const cUmount2 = library.func('umount2', 'int', ['str', 'int']) as Call<[target: string, flags: N]>;
 const cEventfd = library.func('eventfd', 'int', ['uint', 'int']) as Call<[initial: N, flags: N]>;
 const cPrctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']) as Call<[option: N, a: N, b: N, c: N, d: N]>;
+const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
 const cSocketpair = library.func('socketpair', 'int', ['int', 'int', 'int', 'void *']) as Call<
@@ -214,6 +215,11 @@ export function eventfd(initial: number, flags: number): number {
 
 export function prctl(option: number, argument: number): number {
   return checked(cPrctl(option, argument, 0, 0, 0), 'prctl');
+}
+
+/** Ends the process at once, whatever its threads are doing: nothing is flushed, no handler runs, nothing is waited for. */
+export function exitAtOnce(status: number): void {
+  cExit(status);
 }
 
 /** Pins the calling thread to one CPU (0 to 1023). */

@@ -1,5 +1,7 @@
 // How the processes of a gateway end. Status values are what the supervisor, a service manager and the tests see.
 
+import { exitAtOnce } from '../device/libc.js';
+
 /** Everything in order. */
 export const EXIT_DONE = 0;
 /** Could not start, or had to give up; the media are intact. */
@@ -14,9 +16,8 @@ export function exitProcess(status: number): never {
 
 /**
  * Ends a process in which a thread may be blocked in a system call. `process.exit` joins the threads first and so would wait for that call,
- * which may take for ever; a signal doesn't. The supervisor learns the reason from the message sent before.
+ * which may take for ever; _exit(2) doesn't. What was to be said must have been said before.
  */
 export function exitWithoutThreads(status: number): void {
-  process.exitCode = status;
-  process.kill(process.pid, 'SIGKILL');
+  exitAtOnce(status);
 }

@@ -150,8 +150,9 @@ export class Supervisor {
     this.#entry = entry;
     // What an earlier mount left in the log was about that mount.
     if (fstatSync(2).isFile()) ftruncateSync(2);
-    this.#cache = openCacheDevice(plan.cachePath);
-    this.#backing = openBackingDevice(plan.backingPath);
+    const { readOnly } = plan.options;
+    this.#cache = openCacheDevice(plan.cachePath, { readOnly });
+    this.#backing = openBackingDevice(plan.backingPath, { readOnly });
     if (plan.options.transport === 'libfuse') return;
     const fd = mountFuse({
       mountpoint: plan.mountpoint,
