@@ -8,7 +8,7 @@ import type { CrashOptions } from '../support/model-crash.js';
 import { layerOver } from '../support/model-rig.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
-const crashes = Number(process.env.PCACHE_CRASHES ?? 400);
+const crashes = Number(process.env.PCACHE_CRASHES ?? 250);
 
 const variants: readonly [string, Omit<CrashOptions, 'seed' | 'crashes'>][] = [
   ['one writer', {}],
@@ -82,12 +82,12 @@ function losingWrites(device: BackingDevice): BackingDevice {
 
 for (const [name, options] of plantedBugs) {
   test(`the simulation notices that ${name}`, (t) => {
-    const report = simulateCrashes({ seed: 1, crashes: 100, ...options });
+    const report = simulateCrashes({ seed: 1, crashes: 60, ...options });
     t.log(JSON.stringify(report));
     t.not(report.problem, undefined);
   });
 }
 
 test('the simulation finds nothing in the run that the planted bugs were found in', (t) => {
-  t.is(simulateCrashes({ seed: 1, crashes: 100 }).problem, undefined);
+  t.is(simulateCrashes({ seed: 1, crashes: 60 }).problem, undefined);
 });

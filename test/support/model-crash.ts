@@ -76,7 +76,12 @@ class CrashSimulation {
     this.#options = options;
     this.#random = seededRandom(options.seed);
     this.#writers = options.writers ?? 1;
-    this.#rig = new Rig({ volumeBytes: VOLUME_BYTES, dataCrc: options.dataCrc ?? false, gcPercent: 0, cacheBytes: 128 * MIB });
+    this.#rig = new Rig({
+      volumeBytes: VOLUME_BYTES,
+      dataCrc: options.dataCrc ?? false,
+      gcPercent: 0,
+      cacheBytes: this.#writers === 1 ? 96 * MIB : 112 * MIB,
+    });
     this.#volume = this.#open();
   }
 
