@@ -152,17 +152,8 @@ class ThreadedEngine implements Engine {
       gid: options.gid ?? process.getgid!(),
       umask: options.umask,
     };
-    const fillHead = queueCount;
-    for (let index = 0; index < MISS_WORKERS; index++) {
-      this.#lanes.push(this.#thread(`miss ${index}`, './miss-worker.js', { head: fillHead, counterSlice: queueCount + index }));
-    }
-    this.#lanes.push(this.#thread('write', './write-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS }));
-    this.#log = this.#thread('log', './log-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
-    if (!options.readOnly) {
-      this.#background = this.#thread('background', './background-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
-    }
     if (options.transport === 'libfuse') {
-      await Promise.all(this.#threads().map((thread) => thread.ready));
+      this.#startOthers(queueCount);
       await this.#serveLibfuse(files);
       return;
     }
@@ -171,8 +162,22 @@ class ThreadedEngine implements Engine {
       const start: Omit<QueueWorkerStart, 'shared'> = { fuseFd: fuseFds[index % fuseFds.length]!, files, head: index, counterSlice: index };
       this.#queues.push(this.#thread(`queue ${index}`, './queue-worker.js', start));
     }
-    await Promise.all(this.#threads().map((thread) => thread.ready));
+    // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
+    await Promise.all(this.#queues.map((thread) => thread.ready));
+    this.#startOthers(queueCount);
     void Promise.all(this.#queues.map((thread) => thread.exited)).then(() => this.#end({ reason: 'unmounted' }));
+  }
+
+  #startOthers(queueCount: number): void {
+    this.#log = this.#thread('log', './log-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
+    this.#lanes.push(this.#thread('write', './write-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS }));
+    for (let index = 0; index < MISS_WORKERS; index++) {
+      // All that misses bring in goes to one data head, after those of the queue workers.
+      this.#lanes.push(this.#thread(`miss ${index}`, './miss-worker.js', { head: queueCount, counterSlice: queueCount + index }));
+    }
+    if (!this.#options.options.readOnly) {
+      this.#background = this.#thread('background', './background-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
+    }
   }
 
   /** This transport calls back into the main thread, so here the main thread is the queue worker. */
@@ -204,10 +209,6 @@ class ThreadedEngine implements Engine {
       // Unmounted meanwhile: the queue workers will see it. On a kernel before 6.9 the interrupted requests stay without answer.
       this.#options.log.warn({ error: messageOf(error) }, 'unanswered requests of the engine before');
     }
-  }
-
-  #threads(): Thread[] {
-    return [...this.#queues, ...this.#lanes, ...[this.#background, this.#log].filter((thread) => thread !== undefined)];
   }
 
   #thread(name: string, file: string, start: Omit<DataThreadStart, 'shared'>): Thread {
