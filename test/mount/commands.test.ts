@@ -50,7 +50,10 @@ mountTest('stats.json, status --json and the metrics say the same', undefined, a
     else t.regex(line, /^# HELP [a-z_]+ \S/);
   }
   t.true(samples.size > 20);
-  t.deepEqual([...samples.keys()].filter((name) => !types.has(name)), []);
+  t.deepEqual(
+    [...samples.keys()].filter((name) => !types.has(name)),
+    [],
+  );
   t.is(samples.get('pcache_volume_bytes'), status.volume_bytes);
   t.is(samples.get('pcache_dirty_bytes'), 0);
   t.is(samples.get('pcache_segments_used'), status.segs_used);
@@ -98,40 +101,44 @@ mountTest('status lists every volume, and shows one of a cache as well as of a m
   t.is(await gateway.ok('status'), 'nothing is mounted');
 });
 
-mountTest('a loop device over the volume has its size and its bytes, discards and zeroes, and goes', noLoopDevices ?? lacking('blkdiscard', 'blockdev', 'fallocate'), async (t) => {
-  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
-  const user = client(t);
-  await write(gateway, user, 0, pattern(4 * MIB, 3));
-  const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
-  t.regex(device, /^\/dev\/loop\d+$/);
-  t.is(await runOk('blockdev', ['--getsize64', device]), String(VOLUME_BYTES));
-  t.is(await sha256Of(device, { direct: true }), await sha256Of(gateway.volume, { direct: true }));
+mountTest(
+  'a loop device over the volume has its size and its bytes, discards and zeroes, and goes',
+  noLoopDevices ?? lacking('blkdiscard', 'blockdev', 'fallocate'),
+  async (t) => {
+    const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+    const user = client(t);
+    await write(gateway, user, 0, pattern(4 * MIB, 3));
+    const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
+    t.regex(device, /^\/dev\/loop\d+$/);
+    t.is(await runOk('blockdev', ['--getsize64', device]), String(VOLUME_BYTES));
+    t.is(await sha256Of(device, { direct: true }), await sha256Of(gateway.volume, { direct: true }));
 
-  const expected = pattern(4 * MIB, 3);
-  const zero = (offset: number, length: number): Buffer => expected.fill(0, offset, offset + length);
-  await runOk('blkdiscard', ['-f', '-o', String(MIB), '-l', '65536', device]);
-  zero(MIB, 65_536);
-  await runOk('blkdiscard', ['-f', '-z', '-o', String(2 * MIB), '-l', '131072', device]);
-  zero(2 * MIB, 131_072);
-  await runOk('fallocate', ['-p', '-o', '5000', '-l', '70001', gateway.volume]);
-  zero(5000, 70_001);
-  await runOk('fallocate', ['-z', '-n', '-o', String(3 * MIB + 1), '-l', '999', gateway.volume]);
-  zero(3 * MIB + 1, 999);
-  const fd = await user.call('open', gateway.volume, O_RDWR);
-  for (let at = 0; at < expected.length; at += MIB) {
-    t.true(Buffer.from(await user.call('read', fd, at, MIB)).equals(expected.subarray(at, at + MIB)), `MiB ${at / MIB}`);
-  }
-  await user.call('close', fd);
+    const expected = pattern(4 * MIB, 3);
+    const zero = (offset: number, length: number): Buffer => expected.fill(0, offset, offset + length);
+    await runOk('blkdiscard', ['-f', '-o', String(MIB), '-l', '65536', device]);
+    zero(MIB, 65_536);
+    await runOk('blkdiscard', ['-f', '-z', '-o', String(2 * MIB), '-l', '131072', device]);
+    zero(2 * MIB, 131_072);
+    await runOk('fallocate', ['-p', '-o', '5000', '-l', '70001', gateway.volume]);
+    zero(5000, 70_001);
+    await runOk('fallocate', ['-z', '-n', '-o', String(3 * MIB + 1), '-l', '999', gateway.volume]);
+    zero(3 * MIB + 1, 999);
+    const fd = await user.call('open', gateway.volume, O_RDWR);
+    for (let at = 0; at < expected.length; at += MIB) {
+      t.true(Buffer.from(await user.call('read', fd, at, MIB)).equals(expected.subarray(at, at + MIB)), `MiB ${at / MIB}`);
+    }
+    await user.call('close', fd);
 
-  const busy = await gateway.pcache('umount', gateway.mountpoint);
-  t.is(busy.status, 1);
-  t.true(busy.stderr.includes(device));
-  t.regex(await gateway.ok('loop', 'detach', gateway.mountpoint), new RegExp(`^${device} detached$`));
-  t.is((await gateway.pcache('loop', 'detach', gateway.mountpoint)).status, 1);
-  await gateway.umount('--flush');
-  const volume = Buffer.concat([expected, Buffer.alloc(VOLUME_BYTES - expected.length)]);
-  t.is(await sha256Of(gateway.backing), createHash('sha256').update(volume).digest('hex'));
-});
+    const busy = await gateway.pcache('umount', gateway.mountpoint);
+    t.is(busy.status, 1);
+    t.true(busy.stderr.includes(device));
+    t.regex(await gateway.ok('loop', 'detach', gateway.mountpoint), new RegExp(`^${device} detached$`));
+    t.is((await gateway.pcache('loop', 'detach', gateway.mountpoint)).status, 1);
+    await gateway.umount('--flush');
+    const volume = Buffer.concat([expected, Buffer.alloc(VOLUME_BYTES - expected.length)]);
+    t.is(await sha256Of(gateway.backing), createHash('sha256').update(volume).digest('hex'));
+  },
+);
 
 mountTest('a volume mounted read-only shows what is dirty, refuses every change, and changes nothing', undefined, async (t) => {
   const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES, mountOptions: 'ro' });

@@ -47,7 +47,8 @@ for (const options of [
       process.kill(gateway.pids.engine, 'SIGKILL');
       for (const range of ranges) t.not(await range.failure(), 'none');
       await waitUntil(() => gateway.processes().length === 0, 'both are gone');
-      if (gateway.isMounted) t.regex(await gateway.ok('umount', gateway.mountpoint), /the daemon was dead already; its mount is cleaned up$/);
+      if (gateway.isMounted)
+        t.regex(await gateway.ok('umount', gateway.mountpoint), /the daemon was dead already; its mount is cleaned up$/);
       await gateway.mount();
       await nothingIsLost(t, ranges);
     }
@@ -70,17 +71,21 @@ mountTest('the engine killed again and again: writers see no error and lose noth
   await backingEndsLikeVolume(t, gateway);
 });
 
-mountTest('the supervisor killed: the mount goes in order, no process stays, and the data are there at the next mount', undefined, async (t) => {
-  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
-  const ranges = threeRanges(gateway);
-  for (const range of ranges) range.start();
-  await progress(ranges);
-  process.kill(gateway.pids.supervisor, 'SIGKILL');
-  for (const range of ranges) t.not(await range.failure(), 'none');
-  await waitUntil(() => gateway.processes().length === 0 && !gateway.isMounted, 'engine and mount are gone');
-  t.regex(gateway.log(), /the supervisor is gone/);
-  t.true((JSON.parse(await gateway.ok('--json', 'status', gateway.cache)) as { closed_in_order: boolean }).closed_in_order);
-  await gateway.mount();
-  await nothingIsLost(t, ranges);
-  await backingEndsLikeVolume(t, gateway);
-});
+mountTest(
+  'the supervisor killed: the mount goes in order, no process stays, and the data are there at the next mount',
+  undefined,
+  async (t) => {
+    const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+    const ranges = threeRanges(gateway);
+    for (const range of ranges) range.start();
+    await progress(ranges);
+    process.kill(gateway.pids.supervisor, 'SIGKILL');
+    for (const range of ranges) t.not(await range.failure(), 'none');
+    await waitUntil(() => gateway.processes().length === 0 && !gateway.isMounted, 'engine and mount are gone');
+    t.regex(gateway.log(), /the supervisor is gone/);
+    t.true((JSON.parse(await gateway.ok('--json', 'status', gateway.cache)) as { closed_in_order: boolean }).closed_in_order);
+    await gateway.mount();
+    await nothingIsLost(t, ranges);
+    await backingEndsLikeVolume(t, gateway);
+  },
+);

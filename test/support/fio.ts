@@ -12,6 +12,9 @@ export async function fio(file: string, job: FioJob, timeoutMs = 60_000): Promis
   const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
   const { status, stdout, stderr } = await run('fio', [...args, '--minimal'], { timeoutMs });
   // In the terse format a job's fifth field is its error.
-  const error = stdout.split('\n').find((line) => line.startsWith('3;'))?.split(';')[4];
+  const error = stdout
+    .split('\n')
+    .find((line) => line.startsWith('3;'))
+    ?.split(';')[4];
   if (status !== 0 || error !== '0') throw new Error(`fio: status ${status ?? 'killed'}, error ${error ?? '?'}: ${stderr}`);
 }

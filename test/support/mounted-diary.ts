@@ -118,7 +118,8 @@ export class DiaryRange {
     const entries: Entry[] = [];
     for (const line of this.#lines()) {
       const [word, n, offset, length] = line.split(' ');
-      if (word === 'write') entries.push({ offset: Number(offset), bytes: pattern(Number(length), this.#seed + Number(n)), acknowledged: false });
+      if (word === 'write')
+        entries.push({ offset: Number(offset), bytes: pattern(Number(length), this.#seed + Number(n)), acknowledged: false });
       else if (word === 'done') entries[Number(n)]!.acknowledged = true;
     }
     return entries;
