@@ -1,17 +1,14 @@
 // A miss worker's thread: answers READs that need the backing device, one at a time, from start to end.
 
-import { sendAnswer } from '../fuse/answer.js';
 import type { RequestSlot } from '../fuse/request-slots.js';
 import { COUNTER } from '../shared/counters.js';
 import { PcacheError } from '../errors.js';
 import { errnoFor } from './errno-of.js';
-import { DataThread, GatewayWord } from './gateway-shared.js';
+import { DataThread } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
-import { noteError, tellMain, threadStart } from './thread-messages.js';
+import { answer, serveLane } from './lane.js';
+import { noteError, threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
-
-/** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
-const WAIT_MS = 1000;
 
 const thread = new DataThread(threadStart() as DataThreadStart);
 const io = new VolumeIo(thread.cache, thread.backing, {
@@ -19,7 +16,6 @@ const io = new VolumeIo(thread.cache, thread.backing, {
     throw new PcacheError('internal', 'a read waits for room');
   },
 });
-const tuple = new Int32Array(1);
 
 function answerRead(slot: RequestSlot): void {
   let result = slot.reopen();
@@ -39,16 +35,7 @@ function answerRead(slot: RequestSlot): void {
       result = -errnoFor(error);
     }
   }
-  const failure = sendAnswer(slot, result);
-  if (failure !== 0) noteError('READ', new PcacheError('io', `answer refused: errno ${-failure}`, { errno: -failure }));
-  thread.slots.give(slot);
+  answer(thread, slot, result);
 }
 
-tellMain({ type: 'ready' });
-while (true) {
-  if (thread.misses.pop(tuple)) answerRead(thread.slots.slot(tuple[0]!));
-  else if (thread.isSet(GatewayWord.stopLanes)) break;
-  else thread.misses.waitNotEmpty(WAIT_MS);
-}
-thread.end();
-tellMain({ type: 'ended' });
+serveLane(thread, thread.misses, (tuple) => answerRead(thread.slots.slot(tuple[0]!)));

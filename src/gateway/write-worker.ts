@@ -1,7 +1,7 @@
 // The write worker's thread: carries out the writes that could not be at once, in order of arrival. It may wait for room as long as it takes;
 // whoever comes meanwhile gets in line behind, so writers are served in order and none is ever failed for want of room.
 
-import { sendAnswer } from '../fuse/answer.js';
+import { errno } from '../device/errno-codes.js';
 import type { RequestSlot } from '../fuse/request-slots.js';
 import { COUNTER } from '../shared/counters.js';
 import { wait } from '../shared/event-word.js';
@@ -10,9 +10,11 @@ import { Word } from '../cache/shared-state.js';
 import { errnoFor } from './errno-of.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
-import { noteError, tellMain, threadStart } from './thread-messages.js';
+import { answer, serveLane } from './lane.js';
+import { noteError, threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
+/** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
 const WAIT_MS = 1000;
 /** A FALLOCATE of terabytes must not hold up the writes behind it: after this much it goes to the end of the line. */
 const ZERO_STEP_BYTES = 4 * 1024 * 1024;
@@ -54,7 +56,10 @@ function carryOut(slot: RequestSlot, progress: number): number | undefined {
 
 function serve(slot: RequestSlot, progress: number): void {
   let result: number | undefined = slot.reopen();
-  if (result === 0) {
+  if (thread.isSet(GatewayWord.stopLanes)) {
+    // The session is gone, so nobody waits for this any more; and it might take hours.
+    result = -errno.EIO;
+  } else if (result === 0) {
     try {
       result = carryOut(slot, progress);
       if (result === undefined) return;
@@ -64,16 +69,7 @@ function serve(slot: RequestSlot, progress: number): void {
       result = -errnoFor(error);
     }
   }
-  const failure = sendAnswer(slot, result);
-  if (failure !== 0) noteError('WRITE', new PcacheError('io', `answer refused: errno ${-failure}`, { errno: -failure }));
-  thread.slots.give(slot);
+  answer(thread, slot, result);
 }
 
-tellMain({ type: 'ready' });
-while (true) {
-  if (thread.writes.pop(tuple)) serve(thread.slots.slot(tuple[0]!), tuple[1]!);
-  else if (thread.isSet(GatewayWord.stopLanes)) break;
-  else thread.writes.waitNotEmpty(WAIT_MS);
-}
-thread.end();
-tellMain({ type: 'ended' });
+serveLane(thread, thread.writes, (taken) => serve(thread.slots.slot(taken[0]!), taken[1]!));
