@@ -41,7 +41,8 @@ export function readCacheMedia(device: CacheDevice): CacheMedia {
   const control = device.control.bytes;
   const superblock = decodeSuperblock(control);
   if (!superblock.ok) {
-    if (superblockIsBlank(control)) throw new PcacheError('not-a-cache', 'not a cache: no superblock', { hint: 'pcache format makes one' });
+    if (superblockIsBlank(control))
+      throw new PcacheError('not-a-cache', 'not a cache: no superblock', { hint: 'pcache format makes one.' });
     throw new PcacheError('not-a-cache', `not a cache: ${superblock.reason}`);
   }
   const { segmentCount } = superblock.value;
@@ -94,5 +95,5 @@ function generationOf(device: CacheDevice, physical: PhysicalSegmentId, cacheSeg
 }
 
 function damaged(what: string): PcacheError {
-  return new PcacheError('damaged', what, { hint: 'pcache check says what is left' });
+  return new PcacheError('damaged', what, { hint: 'pcache check says what is left.' });
 }

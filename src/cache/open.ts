@@ -102,7 +102,7 @@ function requireItsBackingDevice(header: GatewayHeader | undefined, options: Ope
       'mismatch',
       `the cache belongs to another backing device (${header.backingIdentity}, this is ${options.backingIdentity})`,
       {
-        hint: 'if this is the same data in another place, mount it with -o adopt',
+        hint: 'If this is the same data in another place, mount it with -o adopt.',
       },
     );
   }

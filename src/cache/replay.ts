@@ -82,7 +82,7 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
       'damaged',
       `the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`,
       {
-        hint: 'pcache check says what is affected',
+        hint: 'pcache check says what is affected.',
       },
     );
   }
@@ -123,7 +123,7 @@ class Indexer {
     const problem = validateKey(key, this.#limits);
     if (problem !== undefined) {
       // A kset with a good CRC holds it, so somebody wrote it so: most likely for a larger backing device.
-      throw new PcacheError('damaged', `a key of the log is not acceptable: ${problem}`, { hint: 'pcache check names it' });
+      throw new PcacheError('damaged', `a key of the log is not acceptable: ${problem}`, { hint: 'pcache check names it.' });
     }
     const segment = key.cacheSegId as CacheSegId;
     const shared = this.#shared;

@@ -255,7 +255,7 @@ class ThreadedEngine implements Engine {
       }
       const error = backingError.get();
       if (error !== undefined)
-        throw new PcacheError('io', `flush: ${error.text}`, { hint: 'nothing is lost: it stays in the cache and is tried again' });
+        throw new PcacheError('io', `flush: ${error.text}`, { hint: 'Nothing is lost: it stays in the cache and is tried again.' });
       const bytesLeft = Math.min(bytesTotal, numbers[NumberWord.dirtyBytes]!);
       if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
       lastLeft = bytesLeft;

@@ -148,8 +148,8 @@ export class Supervisor {
     };
     claimEntry(this.#paths, entry);
     this.#entry = entry;
-    // What an earlier mount left in the log was about that mount.
-    if (fstatSync(2).isFile()) ftruncateSync(2);
+    // What an earlier mount left in the log (of a mount in the background) was about that mount.
+    if (plan.logFormat === 'json' && fstatSync(2).isFile()) ftruncateSync(2);
     const { readOnly } = plan.options;
     this.#cache = openCacheDevice(plan.cachePath, { readOnly });
     this.#backing = openBackingDevice(plan.backingPath, { readOnly });

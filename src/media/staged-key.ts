@@ -1,5 +1,5 @@
-// The open kset is staged in place: its keys already stand in the log, at the slots where they will stay, while the 24 bytes of its header are
-// still zero. A staged key is whole once its `reserved` word holds `stagedKeyCheck`, which is stored last. After the death of the process (not
+// The open kset is staged in place: its keys already stand in the log, at the slots where they will stay, while its header is zero but for
+// the sequence in its flags. A staged key is whole once its `reserved` word holds `stagedKeyCheck`, which is stored last. After the death of the process (not
 // of the machine) replay takes the staged keys of the kset at key_head, up to the first whose word does not match.
 //
 // The word is a mixing hash, not a CRC: it must be cheap, and must tell a key that was stored whole, for this kset at this place, from what an
