@@ -48,6 +48,11 @@ export interface BackingDevice {
   read(offsetBytes: number, target: Uint8Array, targetOffset: number, lengthBytes: number): void;
   /** Throws PcacheError `io` (`no-space` for ENOSPC) with errno; a short write is an error. */
   write(offsetBytes: number, source: Uint8Array, sourceOffset: number, lengthBytes: number): void;
+  /**
+   * Whether a range is known to read as zeros without a look at it, such as a hole of a sparse file. False if that can't be told. What is written
+   * at the same time may or may not count.
+   */
+  isHole(offsetBytes: number, lengthBytes: number): boolean;
   /** Makes everything written durable. Throws PcacheError `io`; after a failure nothing written since the last good flush counts as durable. */
   flush(): void;
   close(): void;

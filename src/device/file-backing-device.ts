@@ -16,8 +16,8 @@ import type { BackingDevice } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { BUFFERED, enableDirectIo, type IoAlignment } from './direct-io.js';
 import { errno } from './errno-codes.js';
-import { addressOf, mmap, munmap, pread, pwrite, view } from './libc.js';
-import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from './linux-constants.js';
+import { addressOf, lseek, mmap, munmap, pread, pwrite, view } from './libc.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SEEK_DATA } from './linux-constants.js';
 import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
 
 /** All that another thread of the process needs to use a backing device; structured-cloneable. */
@@ -130,6 +130,13 @@ export class FileBackingDevice implements BackingDevice {
     } finally {
       if (!wholeBlocks) this.#unlockBlocks();
     }
+  }
+
+  isHole(offsetBytes: number, lengthBytes: number): boolean {
+    this.#requireOpen();
+    // Nothing here depends on the descriptor's own offset, which this moves. A block device answers EINVAL.
+    const data = lseek(this.#fd, offsetBytes, SEEK_DATA);
+    return data === -errno.ENXIO || data >= offsetBytes + lengthBytes;
   }
 
   flush(): void {

@@ -69,6 +69,13 @@ export class SimulatedBackingDevice implements BackingDevice {
     this.#copyIn(offsetBytes, source.subarray(sourceOffset, sourceOffset + lengthBytes));
   }
 
+  /** A range of which nothing was ever written. */
+  isHole(offsetBytes: number, lengthBytes: number): boolean {
+    let isHole = true;
+    forEachPiece(offsetBytes, lengthBytes, (index) => (isHole &&= !this.#chunks.has(index)));
+    return isHole;
+  }
+
   flush(): void {
     this.#begin('flush', 0, 0);
     this.#durable.clear();
@@ -175,6 +182,7 @@ export function withErrors(device: BackingDevice, predicate: ErrorPredicate): Ba
     identity: device.identity,
     read: (offset, target, targetOffset, length) => run('read', offset, length, () => device.read(offset, target, targetOffset, length)),
     write: (offset, source, sourceOffset, length) => run('write', offset, length, () => device.write(offset, source, sourceOffset, length)),
+    isHole: (offset, length) => device.isHole(offset, length),
     flush: () => run('flush', 0, 0, () => device.flush()),
     close: () => device.close(),
   };

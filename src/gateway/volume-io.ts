@@ -109,13 +109,29 @@ export class VolumeIo {
     }
   }
 
-  /** Writes zeros; any alignment, within the volume. Throws as `write`. */
+  /**
+   * Makes a range read as zeros; any alignment, within the volume. What reads so already, since it is neither cached nor on the backing device,
+   * is left alone: a file system that is made on a sparse file discards all of it first. Throws as `write`.
+   */
   zero(volumeOffset: number, lengthBytes: number): void {
     for (let done = 0; done < lengthBytes;) {
       const bytes = Math.min(CHUNK_BYTES, lengthBytes - done);
-      this.write(volumeOffset + done, bytes, this.#zeros, 0);
+      if (!this.#isHole(volumeOffset + done, bytes)) this.write(volumeOffset + done, bytes, this.#zeros, 0);
       done += bytes;
     }
+  }
+
+  /**
+   * The cache is asked first: what it has not is either nowhere, or was written back before it was let go, and then the backing device has no
+   * hole there.
+   */
+  #isHole(volumeOffset: number, lengthBytes: number): boolean {
+    if (volumeOffset % SECTOR_BYTES !== 0 || lengthBytes % SECTOR_BYTES !== 0) return false;
+    const { reader } = this.#cache;
+    reader.begin(volumeOffset, lengthBytes, false);
+    const isMissing = reader.missingBytes === lengthBytes;
+    reader.end();
+    return isMissing && this.#backing.isHole(volumeOffset, lengthBytes);
   }
 
   #writeAligned(volumeOffset: number, lengthBytes: number, source: Uint8Array, sourceOffset: number): void {

@@ -5,7 +5,7 @@ import type { BackingDevice, CacheDevice } from '../../src/device/device.js';
 import { CACHE_CTRL_OFFSET, PAGE_BYTES, SEGMENT_BYTES, SEGMENT_DATA_OFFSET, SEGMENTS_OFFSET } from '../../src/media/layout.js';
 import { simulateCrashes } from '../support/model-crash.js';
 import type { CrashOptions } from '../support/model-crash.js';
-import { layerOver } from '../support/model-rig.js';
+import { layerOver, layerOverBacking } from '../support/model-rig.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
 const crashes = Number(process.env.PCACHE_CRASHES ?? 250);
@@ -54,30 +54,17 @@ const plantedBugs: readonly [string, Omit<CrashOptions, 'seed' | 'crashes'>][] =
     'the tails are not made durable',
     { deviceLayer: losing((offset, length) => offset < CACHE_CTRL_OFFSET + PAGE_BYTES && offset + length > CACHE_CTRL_OFFSET) },
   ],
-  ['the backing device forgets to flush', { backingLayer: (device: BackingDevice) => ({ ...bound(device), flush: () => undefined }) }],
+  ['the backing device forgets to flush', { backingLayer: (device) => layerOverBacking(device, { flush: () => undefined }) }],
   ['the backing device loses every tenth write', { backingLayer: losingWrites }],
 ];
 
-function bound(device: BackingDevice): BackingDevice {
-  return {
-    sizeBytes: device.sizeBytes,
-    readOnly: device.readOnly,
-    identity: device.identity,
-    read: (offset, target, targetOffset, length) => device.read(offset, target, targetOffset, length),
-    write: (offset, source, sourceOffset, length) => device.write(offset, source, sourceOffset, length),
-    flush: () => device.flush(),
-    close: () => device.close(),
-  };
-}
-
 function losingWrites(device: BackingDevice): BackingDevice {
   let count = 0;
-  return {
-    ...bound(device),
+  return layerOverBacking(device, {
     write(offset, source, sourceOffset, length) {
       if (++count % 10 !== 0) device.write(offset, source, sourceOffset, length);
     },
-  };
+  });
 }
 
 for (const [name, options] of plantedBugs) {

@@ -266,3 +266,13 @@ test('a closed device says that it is closed', (t) => {
   t.is(t.throws(() => device.read(0, new Uint8Array(512), 0, 512), { instanceOf: PcacheError }).code, 'closed');
   t.is(t.throws(() => device.flush(), { instanceOf: PcacheError }).code, 'closed');
 });
+
+test('says of a sparse file where it has holes', (t) => {
+  const device = opened(t, fileOf(t, 4 * 1024 * 1024));
+  t.true(device.isHole(0, device.sizeBytes));
+  device.write(1024 * 1024, new Uint8Array(4096).fill(7), 0, 4096);
+  t.false(device.isHole(0, device.sizeBytes));
+  t.false(device.isHole(1024 * 1024, 4096));
+  t.true(device.isHole(0, 512 * 1024));
+  t.true(device.isHole(3 * 1024 * 1024, 1024 * 1024), 'up to the end of the file');
+});
