@@ -106,8 +106,7 @@ export class Writer {
   ): boolean {
     const generation = this.#shared.generationLow[segment]!;
     if (!this.#tree.reserve(subtree, EXTENTS_PER_INSERT)) {
-      Atomics.store(this.#shared.words, Word.indexFull, 1);
-      signal(this.#shared.words, Word.backgroundWorkEvent);
+      this.#askForIndexMemory();
       return false;
     }
     const staged = this.#log.append(
@@ -126,6 +125,11 @@ export class Writer {
       throw new PcacheError('internal', 'cache tree: room that was reserved is not there');
     }
     return true;
+  }
+
+  #askForIndexMemory(): void {
+    Atomics.store(this.#shared.words, Word.indexFull, 1);
+    signal(this.#shared.words, Word.backgroundWorkEvent);
   }
 
   /**
@@ -260,6 +264,11 @@ export class Writer {
    */
   commitSector(volumeOffset: number, source: Uint8Array, waiting: boolean): 'done' | 'changed' | 'no-room' {
     const segments = this.#segments;
+    if (this.#sectorWas.kind === Piece.gap) {
+      // There was no memory for the placeholder that has to keep watch: beginning again would find none either.
+      this.#askForIndexMemory();
+      return 'no-room';
+    }
     if (!this.#canIndex() || !segments.reserve(this.#head, SECTOR_BYTES, waiting)) return 'no-room';
     const segment = segments.reservedSegment;
     const segmentOffset = segments.reservedOffset;
