@@ -5,20 +5,13 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
-import { Client } from '../fuse/client.js';
+import type { Client } from '../fuse/client.js';
 import { noLoopDevices } from '../support/loop.js';
 import { lacking, runOk, sha256Of } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
 
 const O_RDWR = 2;
 const VOLUME_BYTES = 32 * MIB;
-
-/** A process that uses the mount, gone at the end of the test. */
-function client(t: ExecutionContext): Client {
-  const made = new Client();
-  t.teardown(() => made.close());
-  return made;
-}
 
 async function write(gateway: TestGateway, user: Client, offset: number, bytes: Buffer): Promise<void> {
   const fd = await user.call('open', gateway.volume, O_RDWR);
@@ -28,7 +21,7 @@ async function write(gateway: TestGateway, user: Client, offset: number, bytes: 
 
 mountTest('stats.json, status --json and the metrics say the same', undefined, async (t) => {
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
-  const user = client(t);
+  const user = gateway.client();
   await write(gateway, user, 0, pattern(MIB, 1));
   await gateway.ok('flush', gateway.mountpoint);
   const stats = JSON.parse((await user.call('readFile', join(gateway.mountpoint, 'stats.json'))).toString()) as StatusSnapshot;
@@ -61,7 +54,7 @@ mountTest('stats.json, status --json and the metrics say the same', undefined, a
 
 mountTest('flush says how much it wrote, and what it wrote is on the backing file while the volume is served', undefined, async (t) => {
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
-  const user = client(t);
+  const user = gateway.client();
   await write(gateway, user, 12_345, pattern(2 * MIB, 2));
   const flushed = JSON.parse(await gateway.ok('--json', 'flush', gateway.mountpoint)) as { flushed_bytes: number };
   t.true(flushed.flushed_bytes >= 2 * MIB);
@@ -96,7 +89,7 @@ mountTest('status --dm is the line that dmsetup prints, mounted or not', undefin
 mountTest('status lists every volume, and shows one of a cache as well as of a mount point', undefined, async (t) => {
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
   t.regex(await gateway.ok('status'), new RegExp(`\n${gateway.mountpoint} +serving +32 MiB +0 B +${gateway.cache} +${gateway.backing}$`));
-  t.is(JSON.parse(await gateway.ok('--json', 'status', gateway.cache)).mountpoint as unknown, gateway.mountpoint);
+  t.is((JSON.parse(await gateway.ok('--json', 'status', gateway.cache)) as StatusSnapshot).mountpoint, gateway.mountpoint);
   await gateway.umount();
   t.is(await gateway.ok('status'), 'nothing is mounted');
 });
@@ -106,7 +99,7 @@ mountTest(
   noLoopDevices ?? lacking('blkdiscard', 'blockdev', 'fallocate'),
   async (t) => {
     const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
-    const user = client(t);
+    const user = gateway.client();
     await write(gateway, user, 0, pattern(4 * MIB, 3));
     const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
     t.regex(device, /^\/dev\/loop\d+$/);
@@ -143,7 +136,7 @@ mountTest(
 mountTest('a volume mounted read-only shows what is dirty, refuses every change, and changes nothing', undefined, async (t) => {
   const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES, mountOptions: 'ro' });
   await gateway.ok('mount', gateway.cache, gateway.backing, gateway.mountpoint);
-  const user = client(t);
+  const user = gateway.client();
   const bytes = pattern(300_000, 4);
   await write(gateway, user, 1000, bytes);
   await gateway.ok('umount', gateway.mountpoint);

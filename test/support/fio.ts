@@ -6,11 +6,14 @@ export const noFio = lacking('fio');
 
 export type FioJob = Readonly<Record<string, string | number>>;
 
+export function fioArguments(file: string, job: FioJob): string[] {
+  const options = { name: 'job', filename: file, thread: 1, randseed: 4711, fallocate: 'none', invalidate: 0, ...job };
+  return [...Object.entries(options).map(([name, value]) => `--${name}=${value}`), '--minimal'];
+}
+
 /** Runs a job on a file that exists. Rejects with what fio says if it finds any error. */
 export async function fio(file: string, job: FioJob, timeoutMs = 60_000): Promise<void> {
-  const options = { name: 'job', filename: file, thread: 1, randseed: 4711, fallocate: 'none', invalidate: 0, ...job };
-  const args = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
-  const { status, stdout, stderr } = await run('fio', [...args, '--minimal'], { timeoutMs });
+  const { status, stdout, stderr } = await run('fio', fioArguments(file, job), { timeoutMs });
   // In the terse format a job's fifth field is its error.
   const error = stdout
     .split('\n')

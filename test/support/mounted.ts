@@ -3,6 +3,7 @@
 //
 // Invariant: nothing here touches the mount itself; the kernel's tables about it, signals and the command line (a child) do.
 
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +13,8 @@ import { listLoops } from '../../src/device/loop-device.js';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
+import { startTicksOf } from '../../src/gateway/process-identity.js';
+import { Client } from '../fuse/client.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { Job, run, waitUntil, type CommandResult } from './mounted-commands.js';
 
@@ -22,7 +25,7 @@ export const CACHE_BYTES_MIN = 96 * MIB;
 export const RUN_PREFIX = `pcache-mnt-${process.ppid}-`;
 export const noFuse = whyNoFuse();
 
-const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
+export const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 const MEMORY = '/dev/shm';
 const TEST_MS = 90_000;
 
@@ -39,6 +42,12 @@ export function mountTest(title: string, lacks: string | undefined, body: (t: Ex
   });
 }
 
+export interface OtherUser {
+  readonly name: string;
+  /** What makes a command run as this user when put in front of it. */
+  readonly prefix: readonly [string, ...string[]];
+}
+
 export interface GatewayOptions {
   /** Default 96 MiB. */
   readonly cacheBytes?: number;
@@ -52,6 +61,8 @@ export interface GatewayOptions {
   readonly mountOptions?: string;
   /** A folder for the backing file, if it is not to be among the others. */
   readonly backingFolder?: string;
+  /** Everything belongs to another user, as whom `pcache` runs. For tests run by root. */
+  readonly as?: OtherUser;
 }
 
 export interface MountedPids {
@@ -74,6 +85,7 @@ export class TestGateway {
   readonly #options: GatewayOptions;
   readonly #cacheFolder: string;
   readonly #jobs: Job[] = [];
+  readonly #clients: Client[] = [];
 
   private constructor(options: GatewayOptions) {
     this.#options = options;
@@ -90,6 +102,7 @@ export class TestGateway {
     else mkdirSync(this.mountpoint);
     writeFileSync(this.backing, '');
     truncateSync(this.backing, this.volumeBytes);
+    if (options.as !== undefined) execFileSync('chown', ['-R', options.as.name, this.folder, this.#cacheFolder]);
   }
 
   /** Makes the files; the cache is formatted, nothing is mounted. Whoever calls must `dispose`. */
@@ -102,7 +115,8 @@ export class TestGateway {
 
   /** Runs `pcache ARGUMENTS`. */
   pcache(...args: readonly string[]): Promise<CommandResult> {
-    return run(process.execPath, [PCACHE, ...args], { env: this.#env, timeoutMs: 60_000 });
+    const [program, ...rest] = [...(this.#options.as?.prefix ?? []), process.execPath, PCACHE, ...args];
+    return run(program, rest, { env: this.#env, timeoutMs: 60_000 });
   }
 
   /** As `pcache`; rejects if the status is not 0. @returns what it printed */
@@ -122,6 +136,13 @@ export class TestGateway {
     const job = new Job(program, args, { env });
     this.#jobs.push(job);
     return job;
+  }
+
+  /** A process that makes calls on the mount for the test; it is gone at the end of the test at the latest. */
+  client(): Client {
+    const client = new Client();
+    this.#clients.push(client);
+    return client;
   }
 
   get mountArguments(): string[] {
@@ -177,6 +198,8 @@ export class TestGateway {
 
   /** Takes everything away, in whatever state it is. */
   async dispose(): Promise<void> {
+    // A dying process loses its environment, and with it the mark of being ours, before it closes its files: so who is there is noted now.
+    const pids = new Set(this.processes());
     // Users of the mount may wait for answers that only the abort makes them get.
     for (const job of this.#jobs) job.child.kill('SIGKILL');
     for (const mount of this.#mounts().reverse()) {
@@ -187,8 +210,10 @@ export class TestGateway {
       if (loop.backingFile.startsWith(this.folder)) await run('losetup', ['-d', loop.device]);
     }
     for (const job of this.#jobs) await job.end();
-    for (const pid of this.processes()) killIfAlive(pid);
-    await waitUntil(() => this.processes().length === 0, 'the processes of a gateway end');
+    for (const client of this.#clients) await client.close();
+    for (const pid of this.processes()) pids.add(pid);
+    for (const pid of pids) killIfAlive(pid);
+    await waitUntil(() => [...pids].every((pid) => startTicksOf(pid) === undefined), 'the processes of a gateway end');
     rmSync(this.#cacheFolder, { recursive: true, force: true });
     rmSync(this.folder, { recursive: true, force: true });
   }
