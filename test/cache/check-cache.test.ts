@@ -43,7 +43,8 @@ function findPayload(device: SimulatedCacheDevice, part: Uint8Array): { bytes: U
 
 for (const dataCrc of [true, false]) {
   test(`a cache that was used in every way has no problems, data CRC ${dataCrc ? 'on' : 'off'}`, (t) => {
-    const device = formatted({ dataCrc });
+    // Large enough that reads are kept.
+    const device = formatted({ dataCrc, sizeBytes: 128 * MIB });
     t.deepEqual(problemsOf(device), []);
     useVolume(device, (volume) => {
       for (let round = 0; round < 40; round++) {

@@ -11,13 +11,16 @@ import type { CacheKey } from '../../src/media/cache-key.js';
 import { encodeKset } from '../../src/media/kset.js';
 import type { KsetOptions } from '../../src/media/kset.js';
 import type { CacheSegId, PhysicalSegmentId, SegmentOffset, VolumeOffset } from '../../src/media/layout.js';
-import { SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
+import { CACHE_BYTES_MIN, SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
 
 export const VOLUME_BYTES = 16 * 1024 * 1024;
 export const BOOT_ID = 'b0071d00-0000-4000-8000-000000000001';
 
-export function formatted({ dataCrc = true }: { dataCrc?: boolean } = {}): SimulatedCacheDevice {
-  const device = new SimulatedCacheDevice({ persistence: 'memory' });
+export function formatted({
+  dataCrc = true,
+  sizeBytes = CACHE_BYTES_MIN,
+}: { dataCrc?: boolean; sizeBytes?: number } = {}): SimulatedCacheDevice {
+  const device = new SimulatedCacheDevice({ persistence: 'memory', sizeBytes });
   formatCache(device, { dataCrc, gcPercent: 70, uuid: new Uint8Array(16).fill(3), nowMs: 1_700_000_000_000 });
   return device;
 }
