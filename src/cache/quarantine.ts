@@ -31,11 +31,6 @@ export class Quarantine {
     this.#markCorrupt(key);
   }
 
-  /** Whether all of a batch's `keys` are damaged. */
-  isAllThereIs(keys: number): boolean {
-    return this.#keys.length > 0 && this.#keys.length === keys;
-  }
-
   #markCorrupt(key: KeyCursor): void {
     const { tree, shared, counters } = this.#cache;
     const subtree = Math.floor(key.off / SUBTREE_BYTES);

@@ -134,8 +134,8 @@ class Indexer {
     let flags = key.isClean ? ExtentFlag.clean : 0;
     if (shared.dataCrc && !this.#payloadIsGood(key)) {
       this.corruptKeys++;
-      // What is clean is on the backing device too: forget the copy. What is not exists nowhere else: answer EIO for it.
-      flags = key.isClean ? -1 : ExtentFlag.corrupt;
+      // What is clean, or written back, is on the backing device too: forget the copy. What is not exists nowhere else: answer EIO for it.
+      flags = key.isClean || !isDirty ? -1 : ExtentFlag.corrupt;
     }
     this.#index(key, segment, flags);
   }

@@ -6,6 +6,8 @@
 // - Within a batch only the newest of what overlaps is written; nothing is dropped because of a key outside the batch.
 // - dirty_tail moves only after the backing device's flush has succeeded (`complete`), and is durable before the collector may pass.
 // - With data CRC on, a key whose payload does not match is not written: it goes into quarantine (see `Quarantine`), the rest goes on.
+//   dirty_tail passes such a key only when it is durable in its new place; and when nothing else is left up to the end of the log, damaged keys
+//   stay where they are, so that they are not logged again for ever.
 //
 // Run by one thread (the background worker).
 
@@ -29,6 +31,8 @@ import { NumberWord, Word } from './shared-state.js';
 /** A batch ends after the kset with which it has this many keys, or bytes. */
 const BATCH_KEYS = 8192;
 const BATCH_BYTES = 32 * 1024 * 1024;
+/** So does one with so many ksets that have only clean keys. */
+const BATCH_KSETS = 4096;
 /** Each key adds two pieces at most. */
 const PIECES_MAX = (BATCH_KEYS + 128) * 2;
 const BATCH_INDEX_BYTES = 4 * 1024 * 1024;
@@ -47,7 +51,11 @@ export class Writeback {
   /** Bytes of the batch's keys, written or superseded. */
   #keyBytes = 0;
   #keys = 0;
+  /** Those of them that are written or superseded; the others are damaged. */
+  #goodKeys = 0;
   #lastSequence = 0;
+  /** The batch is written, and dirty_tail waits until this sequence is durable; 0 if it doesn't. */
+  #heldSequence = 0;
 
   constructor(cache: Cache) {
     this.#cache = cache;
@@ -66,33 +74,45 @@ export class Writeback {
     const { shared } = this.#cache;
     const { words } = shared;
     const cursor = this.#cursor;
+    if (this.#heldSequence !== 0) {
+      // What was written stays so: nothing is left of this batch but to complete it.
+      this.pieces.clear();
+      return this.#cache.log.isDurable(this.#heldSequence);
+    }
     lock(words, Word.logLock);
     const endSegment = words[Word.durableSegment]!;
     const endOffset = words[Word.durableOffset]!;
+    const endSequence = shared.numbers[NumberWord.durableSequence]!;
     cursor.moveTo(words[Word.dirtyTailSegment]!, words[Word.dirtyTailOffset]!);
     unlock(words, Word.logLock);
     this.pieces.clear();
     this.#keyBytes = 0;
     this.#keys = 0;
+    this.#goodKeys = 0;
     this.#lastSequence = 0;
     this.#quarantine.begin();
     let ksets = 0;
     let isFull = false;
     while (!isFull && !cursor.isAt(endSegment, endOffset)) {
       cursor.loadKset();
-      if (ksets > 0 && cursor.header.isBarrierBefore) break;
+      // While nothing is to be written, no barrier is crossed.
+      if (this.#goodKeys > 0 && cursor.header.isBarrierBefore) break;
       for (let index = 0; index < cursor.header.keyNum; index++) {
         cursor.loadKey(index);
         this.#addKey();
       }
       ksets++;
       if (cursor.header.sequence !== 0) this.#lastSequence = cursor.header.sequence;
-      isFull = cursor.header.isBarrier || this.#keys >= BATCH_KEYS || this.#keyBytes >= BATCH_BYTES;
+      isFull =
+        this.#goodKeys > 0
+          ? cursor.header.isBarrier || this.#goodKeys >= BATCH_KEYS || this.#keyBytes >= BATCH_BYTES
+          : this.#keys === 0 && ksets >= BATCH_KSETS;
       cursor.advance();
     }
-    // What is left is damaged keys alone: they stay where they are until something new comes after them.
-    if (ksets === 0 || (this.#quarantine.isAllThereIs(this.#keys) && cursor.isAt(endSegment, endOffset))) {
-      this.#clearBatch();
+    if (ksets === 0) return false;
+    if (this.#keys > 0 && this.#goodKeys === 0 && cursor.isAt(endSegment, endOffset)) {
+      // What is left is damaged keys alone: all that can be on the backing device is there.
+      shared.numbers[NumberWord.writtenSequence] = endSequence;
       return false;
     }
     this.#collectPieces();
@@ -116,6 +136,7 @@ export class Writeback {
         return;
       }
     }
+    this.#goodKeys++;
     const subtree = Math.floor(key.off / SUBTREE_BYTES);
     const sector = (key.off - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
     this.#touched.add(subtree);
@@ -156,14 +177,34 @@ export class Writeback {
   }
 
   /**
-   * The caller has written every piece and flushed the backing device: moves dirty_tail past the batch. Returns false if damaged keys of
-   * the batch could not be put into quarantine for lack of room; then nothing has moved, and the batch is planned again later.
-   * Throws PcacheError `io`.
+   * The caller has written every piece and flushed the backing device: moves dirty_tail past the batch. If the batch has damaged keys, it moves
+   * later: what `plan` comes to next, once they are durable in their new place, is the rest of this batch. Returns false if there was no
+   * room to log them; then nothing has moved, and the batch is planned again. Throws PcacheError `io`.
    */
   complete(): boolean {
+    const { log } = this.#cache;
+    if (this.#heldSequence === 0) {
+      this.#countPieces();
+      if (!this.#quarantine.commit()) return false;
+      if (this.#keys > this.#goodKeys) {
+        this.#heldSequence = log.requestFlush();
+        if (!log.isDurable(this.#heldSequence)) return true;
+      }
+    }
+    this.#heldSequence = 0;
+    this.#moveDirtyTail();
+    return true;
+  }
+
+  #countPieces(): void {
+    let bytes = 0;
+    for (let index = 0; index < this.pieces.count; index++) bytes += this.pieces.lengths[index]!;
+    this.#cache.counters[COUNTER.writeback_bytes]! += bytes;
+  }
+
+  #moveDirtyTail(): void {
     const { shared, records, counters } = this.#cache;
     const { words, numbers } = shared;
-    if (!this.#quarantine.commit()) return false;
     records.storeDirtyTail(this.#cursor.segment, this.#cursor.offset);
     lock(words, Word.logLock);
     words[Word.dirtyTailSegment] = this.#cursor.segment;
@@ -176,10 +217,6 @@ export class Writeback {
     }
     unlock(words, Word.logLock);
     counters[COUNTER.writeback_keys]! += this.#keys;
-    let bytes = 0;
-    for (let index = 0; index < this.pieces.count; index++) bytes += this.pieces.lengths[index]!;
-    counters[COUNTER.writeback_bytes]! += bytes;
     signal(words, Word.backgroundWorkEvent);
-    return true;
   }
 }
