@@ -1,13 +1,17 @@
 // A volume over simulated devices, for tests that open, kill and lose it. Nothing here depends on the clock or on the machine: the same
 // seed gives the same run.
 
+import { createHash } from 'node:crypto';
 import { formatCache } from '../../src/cache/format.js';
+import { PieceKind } from '../../src/cache/piece-list.js';
 import type { BackingDevice, CacheDevice } from '../../src/device/device.js';
+import { seededRandom } from '../../src/device/seeded-random.js';
 import { SimulatedBackingDevice } from '../../src/device/simulated-backing-device.js';
 import { SimulatedCacheDevice } from '../../src/device/simulated-cache-device.js';
 import type { Persistence } from '../../src/device/device.js';
 import { InlineVolume } from '../../src/gateway/inline-volume.js';
 import { SECTOR_BYTES } from '../../src/media/layout.js';
+import type { CacheSegId, PhysicalSegmentId } from '../../src/media/layout.js';
 
 export const MIB = 1024 * 1024;
 
@@ -23,6 +27,8 @@ export interface RigOptions {
   readonly dataCrc?: boolean;
   readonly gcPercent?: number;
   readonly persistence?: Persistence;
+  /** Devices that are there already, formatted; the other options do not matter then. */
+  readonly devices?: { readonly device: SimulatedCacheDevice; readonly backing: SimulatedBackingDevice };
 }
 
 export interface RigOpenOptions {
@@ -42,6 +48,10 @@ export class Rig {
   clockMs = 0;
 
   constructor(options: RigOptions) {
+    if (options.devices !== undefined) {
+      ({ device: this.device, backing: this.backing } = options.devices);
+      return;
+    }
     this.device = new SimulatedCacheDevice({
       ...(options.cacheBytes === undefined ? {} : { sizeBytes: options.cacheBytes }),
       ...(options.persistence === undefined ? {} : { persistence: options.persistence }),
@@ -96,6 +106,21 @@ export function layerOver(device: CacheDevice, change: Partial<CacheDevice>): Ca
   };
 }
 
+/** The same for a backing device. */
+export function layerOverBacking(device: BackingDevice, change: Partial<BackingDevice>): BackingDevice {
+  return {
+    sizeBytes: device.sizeBytes,
+    readOnly: device.readOnly,
+    identity: device.identity,
+    read: (offset, target, targetOffset, length) => device.read(offset, target, targetOffset, length),
+    write: (offset, source, sourceOffset, length) => device.write(offset, source, sourceOffset, length),
+    flush: () => device.flush(),
+    isHole: (offset, length) => device.isHole(offset, length),
+    close: () => device.close(),
+    ...change,
+  };
+}
+
 /** Sectors of a range, rounded outward. */
 export function sectorsOf(offset: number, length: number): { first: number; end: number } {
   return { first: Math.floor(offset / SECTOR_BYTES), end: Math.ceil((offset + length) / SECTOR_BYTES) };
@@ -110,4 +135,28 @@ export function firstDifference(a: Uint8Array, b: Uint8Array): number | undefine
   if (sameBytes(a, b)) return undefined;
   for (let at = 0; at < a.length; at++) if (a[at] !== b[at]) return at;
   return a.length;
+}
+
+/** Device offset of the payload that the sector at a volume offset has in the cache; undefined if it is not cached. */
+export function payloadPlace(volume: InlineVolume, volumeOffset: number): number | undefined {
+  const { reader, segments } = volume.caches[0]!;
+  reader.begin(volumeOffset - (volumeOffset % SECTOR_BYTES), SECTOR_BYTES, false);
+  const { kinds, segments: ids, segmentOffsets } = reader.pieces;
+  const place = kinds[0] === PieceKind.missing ? undefined : segments.deviceOffset(ids[0]! as CacheSegId, segmentOffsets[0]!);
+  reader.end();
+  return place;
+}
+
+/** Flips a bit of the payload of the sector at a volume offset, which is cached. */
+export function damagePayload(rig: Rig, volume: InlineVolume, volumeOffset: number): void {
+  const place = payloadPlace(volume, volumeOffset);
+  if (place === undefined) throw new Error(`the sector at ${volumeOffset} is not cached`);
+  rig.device.corrupt(seededRandom(volumeOffset + 1), place, SECTOR_BYTES);
+}
+
+/** Every byte that a cache device holds, as one hash: to see that nothing was changed. */
+export function fingerprint(device: CacheDevice): string {
+  const hash = createHash('sha256').update(device.control.bytes);
+  for (let id = 0; id < device.segmentCount; id++) hash.update(device.segment(id as PhysicalSegmentId).bytes);
+  return hash.digest('hex');
 }
