@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The command `pcache`. The one place of the command line where the process ends: everything below returns a status or throws.
 
+import { outputTaken } from '../src/cli/drain.js';
 import { main } from '../src/cli/main.js';
 
 // Whoever reads our output may stop reading (`pcache status | head -1`); what is left unsaid was not wanted.
@@ -11,4 +12,7 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-process.exit(await main(process.argv.slice(2)));
+const status = await main(process.argv.slice(2));
+// What a pipe has not taken yet would be lost.
+await outputTaken();
+process.exit(status);

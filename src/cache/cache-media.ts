@@ -41,6 +41,9 @@ export function readCacheMedia(device: CacheDevice): CacheMedia {
   const control = device.control.bytes;
   const superblock = decodeSuperblock(control);
   if (!superblock.ok) {
+    // A kernel would format it, and whoever has lost the superblock alone must not be told to do the same.
+    if (readCacheInfo(control, device.segmentCount).ok)
+      throw damaged(`the superblock is lost (${superblock.reason}), but the rest of a cache is there`);
     if (superblockIsBlank(control))
       throw new PcacheError('not-a-cache', 'not a cache: no superblock', { hint: 'pcache format makes one.' });
     throw new PcacheError('not-a-cache', `not a cache: ${superblock.reason}`);

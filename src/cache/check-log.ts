@@ -21,8 +21,8 @@ import type { FindingList } from './check-finding.js';
 import { PayloadMap } from './check-payload.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { isStale } from './inspect-media.js';
-import type { StagedKset } from './inspect-staged.js';
-import { findStagedKsets, forEachKeyOf } from './inspect-staged.js';
+import type { StagedKset } from './staged-ksets.js';
+import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
 
 /** What the log holds, as far as it could be read. */
 export interface LogTotals {
@@ -218,12 +218,11 @@ export class LogCheck {
   #checkStaged(walk: LogWalk, bootId: string | undefined): void {
     const { gatewayHeader, log } = this.#media;
     if (!gatewayHeader.ok || gatewayHeader.value.state !== 'open') return;
-    const staged = findStagedKsets(log, walk);
-    const keys = staged.reduce((sum, kset) => sum + kset.keys, 0);
+    const { ksets, keys } = findStagedKsets(log, walk);
     if (keys === 0) {
       this.#list.add('info', 'staged-keys', 'gateway header', 'the cache was not closed in order; no keys are staged');
     } else if (gatewayHeader.value.bootId === bootId) {
-      this.#checkStagedKeys(staged);
+      this.#checkStagedKeys(ksets);
       this.#list.add('info', 'staged-keys', placeOf(walk.end), `${keys} acknowledged keys wait in memory for the next mount to close them`);
     } else {
       const what = `${keys} keys had not been flushed when the machine was restarted`;

@@ -6,8 +6,8 @@ import { samePosition } from '../media/log-position.js';
 import { walkLog } from '../media/log-walk.js';
 import type { CacheMedia } from './cache-media.js';
 import { DamagedRanges } from './check-damage.js';
-import { forEachKeyOf } from './inspect-staged.js';
-import type { UnclosedKset } from './replay.js';
+import { forEachKeyOf } from './staged-ksets.js';
+import type { StagedKset } from './staged-ksets.js';
 
 export interface RecoveryPlan {
   /** Different bytes of the volume, and the ranges without gaps that they make. */
@@ -26,7 +26,7 @@ export function endOfKeys(media: CacheMedia): number {
 }
 
 /** `media` have been replayed without an error, and `unclosed` are the staged ksets that the replay took. */
-export function planRecovery(media: CacheMedia, unclosed: readonly UnclosedKset[]): RecoveryPlan {
+export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[]): RecoveryPlan {
   const starts: number[] = [];
   const ends: number[] = [];
   const damage = new DamagedRanges();
@@ -50,9 +50,7 @@ export function planRecovery(media: CacheMedia, unclosed: readonly UnclosedKset[
       },
     },
   );
-  for (const { cacheSegId, offset, keys, isLast } of unclosed) {
-    if (!isLast) forEachKeyOf(media.log, { cacheSegId, segOff: offset, keys }, add);
-  }
+  for (const kset of unclosed) forEachKeyOf(media.log, kset, add);
   const damaged = damage.merged();
   return {
     ...unionOf(Float64Array.from(starts), Float64Array.from(ends)),

@@ -245,7 +245,7 @@ function closeStaged(device: CacheDevice, shared: CacheShared, replayed: Replay,
   for (const [index, kset] of replayed.unclosed.entries()) {
     const at = index * SealedWord.stride;
     shared.sealed[at + SealedWord.segment] = kset.cacheSegId;
-    shared.sealed[at + SealedWord.offset] = kset.offset;
+    shared.sealed[at + SealedWord.offset] = kset.segOff;
     shared.sealed[at + SealedWord.keys] = kset.keys;
     // A flush may have returned after the last whole kset, and its mark was to go to the next. (After a later one none has returned.)
     const before = kset === firstWithKeys ? SealedFlag.barrierBefore : 0;

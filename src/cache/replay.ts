@@ -6,46 +6,27 @@
 // After the valid ksets come the staged keys of ksets that the program had not closed when it died. They count only if the machine has
 // not been restarted since (the caller knows): then memory, and so every payload, is as it was.
 
-import {
-  KEY_BYTES,
-  KSET_HEADER_BYTES,
-  KSET_KEYS_MAX,
-  LAST_KSET_BYTES,
-  SECTOR_BYTES,
-  SEGMENT_DATA_BYTES,
-  SEGMENT_DATA_OFFSET,
-  SUBTREE_BYTES,
-} from '../media/layout.js';
+import { SECTOR_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import { KeyCursor, validateKey } from '../media/cache-key.js';
 import { pcacheCrcOfRange } from '../media/crc32c.js';
-import { KsetHeader, ksetIsValid } from '../media/kset.js';
 import type { LogPosition } from '../media/log-position.js';
 import { walkLog } from '../media/log-walk.js';
 import type { LogWalk } from '../media/log-walk.js';
-import { stagedKeyCheck } from '../media/staged-key.js';
 import { PcacheError } from '../errors.js';
 import type { CacheMedia } from './cache-media.js';
 import type { CacheTree } from './cache-tree.js';
 import { ExtentFlag } from './extent.js';
 import type { SegmentTable } from './segment-table.js';
 import { SegmentState } from './shared-state.js';
+import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
+import type { StagedKset } from './staged-ksets.js';
 import type { CacheShared } from './shared-state.js';
-
-/** A kset that is not part of the log yet: its keys are staged, or it is a LAST. */
-export interface UnclosedKset {
-  readonly cacheSegId: CacheSegId;
-  readonly offset: number;
-  /** Number of keys; of a LAST, the segment that the log goes on in. */
-  readonly keys: number;
-  readonly isLast: boolean;
-  readonly sequence: number;
-}
 
 export interface Replay {
   readonly walk: LogWalk;
   /** Ksets after `walk.end` that have to be closed, in order. */
-  readonly unclosed: readonly UnclosedKset[];
+  readonly unclosed: readonly StagedKset[];
   /** Where the next kset goes. */
   readonly end: LogPosition;
   readonly lastSequence: number;
@@ -86,13 +67,17 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
       },
     );
   }
-  const staged = takeStaged ? indexer.addStaged(walk.end, walk.lastSequence) : undefined;
+  const staged = takeStaged ? findStagedKsets(media.log, walk) : { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence };
+  for (const kset of staged.ksets) {
+    if (kset.isLast) indexer.useForLog(kset.keys as CacheSegId);
+    forEachKeyOf(media.log, kset, (key) => indexer.add(key, true));
+  }
   return {
     walk,
-    unclosed: staged?.unclosed ?? [],
-    end: staged?.end ?? walk.end,
-    lastSequence: staged?.lastSequence ?? walk.lastSequence,
-    stagedKeys: staged?.keys ?? 0,
+    unclosed: staged.ksets,
+    end: staged.end,
+    lastSequence: staged.lastSequence,
+    stagedKeys: staged.keys,
     dirtyBytes: indexer.dirtyBytes,
     corruptKeys: indexer.corruptKeys,
   };
@@ -155,59 +140,5 @@ class Indexer {
     const { bytes } = this.#segments.view(key.cacheSegId as CacheSegId);
     const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
     return pcacheCrcOfRange(bytes, at, at + key.len) === key.dataCrc;
-  }
-
-  /** Follows staged ksets from the end of the log; see `KsetLog` for how they lie there. */
-  addStaged(from: LogPosition, sequenceBefore: number): { unclosed: UnclosedKset[]; end: LogPosition; lastSequence: number; keys: number } {
-    const header = new KsetHeader();
-    const key = new KeyCursor();
-    const unclosed: UnclosedKset[] = [];
-    let { cacheSegId } = from;
-    let offset: number = from.segOff;
-    let lastSequence = sequenceBefore;
-    let total = 0;
-    for (;;) {
-      const { bytes, view } = this.#segments.view(cacheSegId);
-      if (ksetIsValid(bytes, view, SEGMENT_DATA_OFFSET, offset, header)) {
-        // Beyond the end of the log only a LAST is whole; or a kset of a batch of which an earlier one is not.
-        if (header.sequence <= lastSequence) break;
-        if (header.isLast) {
-          if (header.nextCacheSegId >= this.#limits.segmentCount || this.#shared.state[header.nextCacheSegId] === SegmentState.log) break;
-          unclosed.push({ cacheSegId, offset, keys: header.nextCacheSegId, isLast: true, sequence: header.sequence });
-          lastSequence = header.sequence;
-          cacheSegId = header.nextCacheSegId as CacheSegId;
-          offset = 0;
-          this.useForLog(cacheSegId);
-          continue;
-        }
-      }
-      if (offset + KSET_HEADER_BYTES + KEY_BYTES + LAST_KSET_BYTES > SEGMENT_DATA_BYTES) break;
-      header.load(view, SEGMENT_DATA_OFFSET + offset);
-      if (header.sequence <= lastSequence) break;
-      const keys = this.#countStaged(view, cacheSegId, offset, header.sequence);
-      if (keys === 0) break;
-      for (let index = 0; index < keys; index++) {
-        key.load(view, SEGMENT_DATA_OFFSET + offset + KSET_HEADER_BYTES + index * KEY_BYTES);
-        this.add(key, true);
-      }
-      total += keys;
-      unclosed.push({ cacheSegId, offset, keys, isLast: false, sequence: header.sequence });
-      lastSequence = header.sequence;
-      offset += KSET_HEADER_BYTES + keys * KEY_BYTES;
-    }
-    return { unclosed, end: { cacheSegId, segOff: offset as LogPosition['segOff'] }, lastSequence, keys: total };
-  }
-
-  #countStaged(view: DataView, cacheSegId: CacheSegId, offset: number, sequence: number): number {
-    const base = SEGMENT_DATA_OFFSET + offset + KSET_HEADER_BYTES;
-    const room = Math.floor((SEGMENT_DATA_BYTES - LAST_KSET_BYTES - offset - KSET_HEADER_BYTES) / KEY_BYTES);
-    const most = Math.min(KSET_KEYS_MAX, room);
-    let count = 0;
-    while (count < most) {
-      const at = base + count * KEY_BYTES;
-      if (view.getUint32(at + 36, true) !== stagedKeyCheck(view, at, sequence, cacheSegId, offset)) break;
-      count++;
-    }
-    return count;
   }
 }

@@ -1,6 +1,6 @@
 // What the commands that work on an idle cache share: opening its devices with the words that a user needs when that fails.
 
-import { closeSync, constants, openSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
+import { closeSync, constants, openSync, readSync, realpathSync, statSync } from 'node:fs';
 import type { FileBackingDevice, OpenBackingDeviceOptions } from '../device/file-backing-device.js';
 import { openBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice, OpenCacheDeviceOptions } from '../device/mapped-cache-device.js';
@@ -54,11 +54,6 @@ export function aboutCache<T>(path: string, action: () => T): T {
       ...(errno === undefined ? {} : { errno }),
     });
   }
-}
-
-/** Of the running system: 36 characters. */
-export function currentBootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }
 
 /** Throws PcacheError `usage` if both are the same, `not-a-cache` if they were named in the wrong order. */

@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import type { CheckResult } from '../cache/check-cache.js';
 import { examineCache } from '../cache/check-cache.js';
 import type { Finding } from '../cache/check-finding.js';
-import { aboutCache, currentBootId, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
+import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
+import { hostBootId } from '../gateway/host-boot-id.js';
 import { addExample, type CommandContext } from './command.js';
-import { outputTaken } from './drain.js';
 import { formatSize } from './size.js';
 
 /** Findings of one kind that are printed for people; JSON has more. */
@@ -17,10 +17,7 @@ export function define(command: Command, context: CommandContext): void {
     .argument('<cache>', 'the cache: a file or block device')
     .option('--backing <backing>', 'check too that the cache belongs to this backing device')
     .description('Reads every structure of the cache and every payload with a data CRC, and says what is wrong. Changes nothing.')
-    .action(async (path: string, options: { backing?: string }) => {
-      check(path, options.backing, context);
-      await outputTaken();
-    });
+    .action((path: string, options: { backing?: string }) => check(path, options.backing, context));
   command.addHelpText('after', '\nStatus 0 if nothing is wrong, 1 if anything is.');
   addExample(command, 'pcache check /fast/cache.pmem', 'pcache check /fast/cache.pmem --backing /dev/sdb');
 }
@@ -35,7 +32,7 @@ function check(path: string, backingPath: string | undefined, context: CommandCo
       const facts = backing === undefined ? {} : { backing: { sizeBytes: backing.sizeBytes, identity: backing.identity } };
       report(
         path,
-        aboutCache(path, () => examineCache(device, { ...facts, bootId: currentBootId() })),
+        aboutCache(path, () => examineCache(device, { ...facts, bootId: hostBootId() })),
         context,
       );
     } finally {

@@ -6,7 +6,7 @@ import type { InspectedLog } from '../cache/inspect-log.js';
 import { inspectLog } from '../cache/inspect-log.js';
 import type { InspectedMedia } from '../cache/inspect-media.js';
 import { inspectMedia, isStale } from '../cache/inspect-media.js';
-import { findStagedKsets, forEachKeyOf } from '../cache/inspect-staged.js';
+import { findStagedKsets, forEachKeyOf } from '../cache/staged-ksets.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import type { CacheInfo } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
@@ -89,7 +89,8 @@ function cacheRecord(media: InspectedMedia, log: InspectedLog | undefined) {
   const { superblock, cacheInfo, gatewayHeader } = media;
   // A log that breaks off has no head.
   const walk = log?.walk;
-  const staged = walk?.ending === 'end' && gatewayHeader.ok && gatewayHeader.value.state === 'open' ? findStagedKsets(media.log, walk) : [];
+  const stagedKeys =
+    walk?.ending === 'end' && gatewayHeader.ok && gatewayHeader.value.state === 'open' ? findStagedKsets(media.log, walk).keys : 0;
   return {
     superblock: superblock.ok ? { flags: superblock.value.flags, seg_num: superblock.value.segmentCount } : null,
     cache_info: cacheInfo.ok ? cacheInfoRecord(cacheInfo.value) : null,
@@ -101,7 +102,7 @@ function cacheRecord(media: InspectedMedia, log: InspectedLog | undefined) {
     keys: walk?.keys ?? null,
     clean_keys: log?.cleanKeys ?? null,
     stale_keys: log?.staleKeys ?? null,
-    staged_keys: staged.reduce((sum, kset) => sum + kset.keys, 0),
+    staged_keys: stagedKeys,
     dirty_key_bytes: log?.dirtyBytes ?? null,
     last_sequence: walk?.lastSequence ?? null,
     generations: Object.fromEntries(
@@ -237,7 +238,7 @@ async function printLog(media: InspectedMedia, log: InspectedLog, options: DumpO
 function printKeys(media: InspectedMedia, cacheSegId: CacheSegId, segOff: number, keys: number, output: Output): void {
   // A live cache may have changed under us: whatever stands there now must not lead beyond the segment.
   const room = Math.floor((SEGMENT_DATA_BYTES - KSET_HEADER_BYTES - segOff) / KEY_BYTES);
-  forEachKeyOf(media.log, { cacheSegId, segOff, keys: Math.min(keys, room) }, (key, index) => {
+  forEachKeyOf(media.log, { cacheSegId, segOff, keys: Math.min(keys, room), isLast: false }, (key, index) => {
     const stale = isStale(media, key.cacheSegId, key.segGen);
     const record = {
       record: 'key',

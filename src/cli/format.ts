@@ -19,7 +19,8 @@ import {
   KERNEL_CACHE_BYTES_MIN,
   SECTOR_BYTES,
 } from '../media/layout.js';
-import { aboutCache, currentBootId, openCache, uuidText } from './cache-file.js';
+import { aboutCache, openCache, uuidText } from './cache-file.js';
+import { hostBootId } from '../gateway/host-boot-id.js';
 import { addExample, type CommandContext } from './command.js';
 import { formatSize, parseSize } from './size.js';
 
@@ -176,7 +177,7 @@ function lookFirst({ path, sizeBytes, force }: FormatPlan): void {
 }
 
 function refuseContent(device: MappedCacheDevice, path: string): void {
-  const content = describeContent(device, currentBootId());
+  const content = describeContent(device, hostBootId());
   switch (content.kind) {
     case 'empty':
     case 'clean-cache':

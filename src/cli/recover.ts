@@ -14,7 +14,8 @@ import type { OpenedCache, OpenOptions } from '../cache/open.js';
 import type { BackingDevice, CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { InlineVolume } from '../gateway/inline-volume.js';
-import { aboutCache, currentBootId, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
+import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
+import { hostBootId } from '../gateway/host-boot-id.js';
 import { addExample, type CommandContext } from './command.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './size.js';
@@ -103,7 +104,7 @@ function openOptions(adopt: boolean, readOnly = true): Omit<OpenOptions, 'volume
   return {
     adopt,
     readOnly,
-    bootId: currentBootId(),
+    bootId: hostBootId(),
     writers: 1,
     newUuid: randomBytes(16),
     nowMs: Date.now(),

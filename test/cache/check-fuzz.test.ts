@@ -6,7 +6,7 @@ import { checkCache, examineCache } from '../../src/cache/check-cache.js';
 import { describeContent } from '../../src/cache/inspect-content.js';
 import { inspectLog } from '../../src/cache/inspect-log.js';
 import { inspectMedia } from '../../src/cache/inspect-media.js';
-import { findStagedKsets, forEachKeyOf } from '../../src/cache/inspect-staged.js';
+import { findStagedKsets, forEachKeyOf } from '../../src/cache/staged-ksets.js';
 import type { SimulatedCacheDevice } from '../../src/device/simulated-cache-device.js';
 import { PcacheError } from '../../src/errors.js';
 import type { PhysicalSegmentId } from '../../src/media/layout.js';
@@ -100,7 +100,7 @@ function lookAtEverything(device: SimulatedCacheDevice): void {
   describeContent(device, BOOT_ID);
   const media = inspectMedia(device);
   const log = inspectLog(media);
-  if (log !== undefined) for (const kset of findStagedKsets(media.log, log.walk)) forEachKeyOf(media.log, kset, () => undefined);
+  if (log !== undefined) for (const kset of findStagedKsets(media.log, log.walk).ksets) forEachKeyOf(media.log, kset, () => undefined);
   examineCache(device, { bootId: BOOT_ID, backing: { sizeBytes: 8 * 1024 * 1024, identity: 'x' } });
 }
 

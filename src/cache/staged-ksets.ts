@@ -1,0 +1,90 @@
+// Finds the keys that stand behind the log's end in ksets that were never closed, as `KsetLog` stages them. Changes nothing. They are part of the
+// cache only until the machine restarts; whether it did is the caller's to know.
+
+import { KEY_RESERVED_OFFSET, KeyCursor } from '../media/cache-key.js';
+import { KsetHeader, ksetProblem, ksetSizeBytes } from '../media/kset.js';
+import type { CacheSegId, SegmentOffset } from '../media/layout.js';
+import { KEY_BYTES, KSET_HEADER_BYTES, KSET_KEYS_MAX, LAST_KSET_BYTES, SEGMENT_DATA_BYTES } from '../media/layout.js';
+import { LOG_OFFSET_MAX } from '../media/log-position.js';
+import type { LogPosition } from '../media/log-position.js';
+import type { LogSource, LogWalk, SegmentData } from '../media/log-walk.js';
+import { stagedKeyCheck } from '../media/staged-key.js';
+
+/** A kset behind the log's end: its keys are staged, or it is a LAST, which is whole as soon as the log has moved on. */
+export interface StagedKset {
+  readonly cacheSegId: CacheSegId;
+  readonly segOff: number;
+  /** Number of keys, 1 or more; of a LAST, the segment that the log goes on in. */
+  readonly keys: number;
+  readonly isLast: boolean;
+  readonly sequence: number;
+}
+
+export interface StagedLog {
+  readonly ksets: readonly StagedKset[];
+  /** In all of them. */
+  readonly keys: number;
+  /** Where the next kset goes. */
+  readonly end: LogPosition;
+  readonly lastSequence: number;
+}
+
+/** The ksets behind `walk.end`, in order. */
+export function findStagedKsets(log: LogSource, walk: Pick<LogWalk, 'end' | 'segments' | 'lastSequence'>): StagedLog {
+  const ksets: StagedKset[] = [];
+  const logSegments = new Set<number>(walk.segments);
+  const header = new KsetHeader();
+  let cacheSegId = walk.end.cacheSegId;
+  let segOff: number = walk.end.segOff;
+  let { lastSequence } = walk;
+  let total = 0;
+  // A sequence must rise with every step and a segment is entered once, so this ends on any bytes.
+  while (segOff <= LOG_OFFSET_MAX) {
+    const data = log.data(cacheSegId);
+    header.load(data.view, data.base + segOff);
+    const { sequence } = header;
+    if (sequence <= lastSequence) break;
+    if (header.isLast && ksetProblem(data.bytes, data.base, segOff, header) === undefined) {
+      const next = header.nextCacheSegId;
+      if (next >= log.segmentCount || logSegments.has(next)) break;
+      ksets.push({ cacheSegId, segOff, keys: next, isLast: true, sequence });
+      logSegments.add(next);
+      cacheSegId = next as CacheSegId;
+      segOff = 0;
+    } else {
+      const keys = countStagedKeys(data, sequence, cacheSegId, segOff);
+      if (keys === 0) break;
+      ksets.push({ cacheSegId, segOff, keys, isLast: false, sequence });
+      segOff += ksetSizeBytes(keys);
+      total += keys;
+    }
+    lastSequence = sequence;
+  }
+  return { ksets, keys: total, end: { cacheSegId, segOff: segOff as SegmentOffset }, lastSequence };
+}
+
+function countStagedKeys({ view, base }: SegmentData, sequence: number, segment: CacheSegId, offset: number): number {
+  const first = offset + KSET_HEADER_BYTES;
+  const most = Math.min(KSET_KEYS_MAX, Math.floor((SEGMENT_DATA_BYTES - LAST_KSET_BYTES - first) / KEY_BYTES));
+  let count = 0;
+  for (; count < most; count++) {
+    const at = base + first + count * KEY_BYTES;
+    if (view.getUint32(at + KEY_RESERVED_OFFSET, true) !== stagedKeyCheck(view, at, sequence, segment, offset)) break;
+  }
+  return count;
+}
+
+/** Calls back with each key of a kset that stands in the log, closed or staged; a LAST has none. `key` is one object for all calls. */
+export function forEachKeyOf(
+  log: LogSource,
+  kset: Pick<StagedKset, 'cacheSegId' | 'segOff' | 'keys' | 'isLast'>,
+  onKey: (key: KeyCursor, index: number) => void,
+): void {
+  const { view, base } = log.data(kset.cacheSegId);
+  const key = new KeyCursor();
+  if (kset.isLast) return;
+  for (let index = 0; index < kset.keys; index++) {
+    key.load(view, base + kset.segOff + KSET_HEADER_BYTES + index * KEY_BYTES);
+    onKey(key, index);
+  }
+}
