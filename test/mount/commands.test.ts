@@ -2,7 +2,6 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import type { ExecutionContext } from 'ava';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';

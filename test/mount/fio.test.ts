@@ -11,12 +11,12 @@ const VOLUME_BYTES = 4 * CACHE_BYTES_MIN;
 const VERIFY = { verify: 'crc32c', verify_fatal: 1, do_verify: 1 };
 
 /** Blocks are written at random places, none twice in a job, so the outcome does not depend on the order in which sixteen of them arrive. */
-const small = { rw: 'randwrite', bs: '4k', ioengine: 'libaio', direct: 1, iodepth: 16, io_size: 48 * MIB };
-const mixed = { rw: 'randwrite', bsrange: '512-1m', bs_unaligned: 0, ioengine: 'libaio', direct: 1, iodepth: 16, io_size: 192 * MIB };
+const small = { rw: 'randwrite', bs: '4k', ioengine: 'libaio', direct: 1, iodepth: 16, io_size: 24 * MIB };
+const mixed = { rw: 'randwrite', bsrange: '512-1m', bs_unaligned: 0, ioengine: 'libaio', direct: 1, iodepth: 16, io_size: 128 * MIB };
 /** Not with O_DIRECT, at multiples of an odd number, so each shares its first and last sector with others. */
-const odd = { rw: 'randwrite', bs: 3333, ioengine: 'psync', direct: 0, io_size: 16 * MIB };
+const odd = { rw: 'randwrite', bs: 3333, ioengine: 'psync', direct: 0, io_size: 4 * MIB };
 /** Of any length at any offset, each over what others wrote before. */
-const unaligned = { rw: 'randwrite', bsrange: '1-70000', bs_unaligned: 1, ioengine: 'psync', direct: 0, io_size: 24 * MIB, norandommap: 1 };
+const unaligned = { rw: 'randwrite', bsrange: '1-70000', bs_unaligned: 1, ioengine: 'psync', direct: 0, io_size: 16 * MIB, norandommap: 1 };
 
 /** The bytes of a block depend on the seed alone: no times, no verification header. */
 function deterministic(job: FioJob, seed: number): FioJob {

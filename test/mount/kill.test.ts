@@ -3,6 +3,7 @@
 
 import type { ExecutionContext } from 'ava';
 import { Client } from '../fuse/client.js';
+import { fioArguments, noFio } from '../support/fio.js';
 import { threeRanges, type DiaryRange } from '../support/mounted-diary.js';
 import { sha256Of, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type GatewayOptions, type TestGateway } from '../support/mounted.js';
@@ -33,7 +34,8 @@ async function backingEndsLikeVolume(t: ExecutionContext, gateway: TestGateway):
 
 for (const options of [
   { cacheOn: 'memory', dataCrc: false },
-  { cacheOn: 'disk', dataCrc: true },
+  // Collected all the time, so that killing hits the collector too.
+  { cacheOn: 'disk', dataCrc: true, mountOptions: 'gc_percent=0' },
 ] as const satisfies GatewayOptions[]) {
   const where = `cache ${options.cacheOn === 'memory' ? 'in memory' : 'on disk'}, data CRC ${options.dataCrc ? 'on' : 'off'}`;
 
@@ -68,6 +70,34 @@ mountTest('the engine killed again and again: writers see no error and lose noth
   for (const range of ranges) await range.stop();
   t.is((await gateway.status()).engine_restarts, 4);
   await nothingIsLost(t, ranges);
+  await backingEndsLikeVolume(t, gateway);
+});
+
+mountTest('fio at depth 16, on a volume four times the cache, does not notice that the engine is killed', noFio, async (t) => {
+  const gateway = await mounted(t);
+  const job = {
+    rw: 'randwrite',
+    bsrange: '512-256k',
+    ioengine: 'libaio',
+    direct: 1,
+    iodepth: 16,
+    size: gateway.volumeBytes,
+    io_size: 256 * MIB,
+  };
+  const writing = gateway.startProgram('fio', fioArguments(gateway.volume, { ...job, verify: 'crc32c', verify_fatal: 1 }));
+  for (let death = 1; death <= 3; death++) {
+    let enginePid = 0;
+    await waitUntil(async () => {
+      const { write_bytes, engine_pid } = await gateway.status();
+      enginePid = engine_pid;
+      return write_bytes > MIB || writing.ended;
+    }, 'fio writes');
+    t.false(writing.ended, 'fio is still writing when the engine is killed');
+    process.kill(enginePid, 'SIGKILL');
+  }
+  const { status, stdout } = await writing.finished(60_000);
+  t.is(status, 0, stdout);
+  t.like(await gateway.status(), { engine_restarts: 3, read_errors: 0, write_errors: 0 });
   await backingEndsLikeVolume(t, gateway);
 });
 

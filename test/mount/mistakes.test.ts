@@ -1,6 +1,6 @@
 // What a user can do wrong with a mount: one line that says what and why, the promised exit status, and neither cache nor backing file changed.
 
-import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { pattern } from '../fuse/conformance.js';
@@ -25,12 +25,6 @@ function file(gateway: TestGateway, name: string, sizeBytes: number): string {
   const fd = openSync(path, 'w');
   ftruncateSync(fd, sizeBytes);
   closeSync(fd);
-  return path;
-}
-
-function folder(gateway: TestGateway, name: string): string {
-  const path = join(gateway.folder, name);
-  mkdirSync(path, { recursive: true });
   return path;
 }
 
