@@ -5,11 +5,11 @@ import test from 'ava';
 import fc from 'fast-check';
 import { commands, runCommands, VolumeModel } from '../support/model-volume.js';
 import type { Command, ModelOptions } from '../support/model-volume.js';
-import { MIB } from '../support/model-rig.js';
+import { layerOverBacking, MIB } from '../support/model-rig.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
-const runs = Number(process.env.PCACHE_RUNS ?? 40);
+const runs = Number(process.env.PCACHE_RUNS ?? 25);
 const TIB = 1024 ** 4;
 
 function check(options: ModelOptions, numRuns: number): void {
@@ -81,4 +81,26 @@ test('a volume smaller than the cache is what a flat array would be, when it is 
   t.notThrows(() =>
     workHard({ cacheBytes: 160 * MIB, volumeBytes: 24 * MIB + 512, dataCrc: true, writers: 3 }, 300 * MIB, 512, 512 * 1024),
   );
+});
+
+test('the model notices a backing device that loses a write', (t) => {
+  let count = 0;
+  const options: ModelOptions = {
+    cacheBytes: 96 * MIB,
+    volumeBytes: MIB,
+    dataCrc: false,
+    writers: 1,
+    backingLayer: (device) =>
+      layerOverBacking(device, {
+        write(offset, source, sourceOffset, length) {
+          if (++count % 3 !== 0) device.write(offset, source, sourceOffset, length);
+        },
+      }),
+  };
+  const property = fc.property(commands, (list) => {
+    count = 0;
+    runCommands(options, list);
+  });
+  const result = fc.check(property, { seed, numRuns: 20, endOnFailure: true });
+  t.true(result.failed);
 });

@@ -57,6 +57,8 @@ export interface ModelOptions {
   readonly writers: number;
   /** Default: the whole volume. */
   readonly windows?: readonly Window[];
+  /** A bug to plant: a layer over the backing device. */
+  readonly backingLayer?: (device: BackingDevice) => BackingDevice;
 }
 
 /** A volume and its model, in step. Every method throws an Error that says what differs. */
@@ -83,7 +85,8 @@ export class VolumeModel {
       this.rig.backing.fill(window.start, old);
       this.#content[index]!.set(old);
     }
-    this.#backing = withErrors(this.rig.backing, () => (this.#failing ? errno.EIO : false));
+    const layered = options.backingLayer?.(this.rig.backing) ?? this.rig.backing;
+    this.#backing = withErrors(layered, () => (this.#failing ? errno.EIO : false));
     this.#volume = this.#open();
   }
 
