@@ -61,6 +61,18 @@ export interface ModelOptions {
   readonly backingLayer?: (device: BackingDevice) => BackingDevice;
 }
 
+interface PendingWrite {
+  readonly window: number;
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  /** Acknowledged: it must be there. */
+  readonly isDone: boolean;
+}
+
+function distinct(sectors: readonly Uint8Array[]): Uint8Array[] {
+  return sectors.filter((sector, index) => sectors.findIndex((other) => sameBytes(other, sector)) === index);
+}
+
 /** A volume and its model, in step. Every method throws an Error that says what differs. */
 export class VolumeModel {
   readonly rig: Rig;
@@ -68,8 +80,8 @@ export class VolumeModel {
   readonly #windows: readonly Window[];
   readonly #content: readonly Uint8Array[];
   readonly #backing: BackingDevice;
-  /** Ranges of writes that failed: window, offset in it, and what was to be written. */
-  readonly #unsure: { window: number; offset: number; bytes: Uint8Array }[] = [];
+  /** From the first write that failed on, all writes in order; the windows' content stays what it was before. */
+  readonly #pending: PendingWrite[] = [];
   #volume: InlineVolume;
   #failing = false;
   #writes = 0;
@@ -162,14 +174,15 @@ export class VolumeModel {
     const content = this.#content[window]!;
     if (command.kind === 'write') {
       const source = payload(++this.#writes, bytes);
-      if (this.#tolerating(() => this.#volume.write(start + offset, source, writer))) content.set(source, offset);
-      else this.#unsure.push({ window, offset, bytes: source });
+      const isDone = this.#tolerating(() => this.#volume.write(start + offset, source, writer));
+      if (isDone && this.#pending.length === 0) content.set(source, offset);
+      else this.#pending.push({ window, offset, bytes: source, isDone });
       return;
     }
     let read: Uint8Array | undefined;
     this.#tolerating(() => (read = this.#volume.read(start + offset, bytes, writer)));
     // What a failed write left is looked at later.
-    if (read === undefined || this.#unsure.length > 0) return;
+    if (read === undefined || this.#pending.length > 0) return;
     this.#compare(read, content.subarray(offset, offset + bytes), start + offset, 'a read');
   }
 
@@ -180,7 +193,7 @@ export class VolumeModel {
 
   /** The backing device works again: takes over what failed writes left, which is old or new by the sector. */
   #settle(): void {
-    if (this.#unsure.length === 0) return;
+    if (this.#pending.length === 0) return;
     for (const [index, window] of this.#windows.entries()) {
       const actual = this.#readWindow(window);
       const content = this.#content[index]!;
@@ -191,24 +204,22 @@ export class VolumeModel {
         content.set(is, sector);
       }
     }
-    this.#unsure.length = 0;
+    this.#pending.length = 0;
   }
 
-  /** Whether a sector can come about by some of the failed writes, in their order. */
+  /** Whether a sector can come about by the pending writes, in their order, each that failed having reached it or not. */
   #isPossible(window: number, sector: number, is: Uint8Array): boolean {
-    const old = this.#content[window]!.subarray(sector, sector + SECTOR_BYTES);
-    let possible: Uint8Array[] = [old];
-    for (const unsure of this.#unsure) {
-      if (unsure.window !== window || unsure.offset >= sector + SECTOR_BYTES || unsure.offset + unsure.bytes.length <= sector) continue;
-      const from = Math.max(sector, unsure.offset);
-      const to = Math.min(sector + SECTOR_BYTES, unsure.offset + unsure.bytes.length);
-      const isWhole = to - from === SECTOR_BYTES;
-      const made = (isWhole ? [old] : possible).map((before) => {
+    let possible: Uint8Array[] = [this.#content[window]!.subarray(sector, sector + SECTOR_BYTES)];
+    for (const write of this.#pending) {
+      if (write.window !== window || write.offset >= sector + SECTOR_BYTES || write.offset + write.bytes.length <= sector) continue;
+      const from = Math.max(sector, write.offset);
+      const to = Math.min(sector + SECTOR_BYTES, write.offset + write.bytes.length);
+      const made = possible.map((before) => {
         const after = before.slice();
-        after.set(unsure.bytes.subarray(from - unsure.offset, to - unsure.offset), from - sector);
+        after.set(write.bytes.subarray(from - write.offset, to - write.offset), from - sector);
         return after;
       });
-      possible = [...possible, ...made];
+      possible = distinct(write.isDone ? made : [...possible, ...made]);
     }
     return possible.some((bytes) => sameBytes(bytes, is));
   }
