@@ -4,7 +4,7 @@
 import type { ExecutionContext } from 'ava';
 import { pattern } from '../fuse/conformance.js';
 import { fioArguments, noFio } from '../support/fio.js';
-import { runOk, sha256Of, waitUntil } from '../support/mounted-commands.js';
+import { runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
 import { CACHE_BYTES_MIN, MIB, mountTest, mounted } from '../support/mounted.js';
 import { isRoot, smallTmpfs } from '../support/tmp.js';
 
@@ -61,9 +61,9 @@ async function writeAll(t: ExecutionContext, workers: number): Promise<void> {
   t.true(Buffer.from(await client.call('read', fd, 0, MIB)).equals(first));
   await client.call('close', fd);
   t.like(await gateway.status(), { last_error: null, write_errors: 0, read_errors: 0, flush_errors: 0 });
-  const shown = await sha256Of(gateway.volume, { direct: true });
+  const shown = await digestOf(gateway.volume, { direct: true });
   await gateway.umount('--flush');
-  t.is(await sha256Of(gateway.backing), shown);
+  t.is(await digestOf(gateway.backing), shown);
   // The file system below can be unmounted only without it.
   await runOk('rm', [gateway.backing]);
 }

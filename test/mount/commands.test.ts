@@ -6,7 +6,7 @@ import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';
 import { noLoopDevices } from '../support/loop.js';
-import { lacking, runOk, sha256Of } from '../support/mounted-commands.js';
+import { lacking, runOk, digestOf } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
 
 const O_RDWR = 2;
@@ -58,7 +58,7 @@ mountTest('flush says how much it wrote, and what it wrote is on the backing fil
   const flushed = JSON.parse(await gateway.ok('--json', 'flush', gateway.mountpoint)) as { flushed_bytes: number };
   t.true(flushed.flushed_bytes >= 2 * MIB);
   t.is((await gateway.status()).dirty_bytes, 0);
-  t.is(await sha256Of(gateway.backing), await sha256Of(gateway.volume, { direct: true }));
+  t.is(await digestOf(gateway.backing), await digestOf(gateway.volume, { direct: true }));
   t.regex(await gateway.ok('flush', gateway.mountpoint), /: nothing was dirty$/);
   const said = JSON.parse(await gateway.ok('--json', 'umount', gateway.mountpoint)) as Record<string, unknown>;
   t.is(said.dirty_bytes, 0);
@@ -103,7 +103,7 @@ mountTest(
     const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
     t.regex(device, /^\/dev\/loop\d+$/);
     t.is(await runOk('blockdev', ['--getsize64', device]), String(VOLUME_BYTES));
-    t.is(await sha256Of(device, { direct: true }), await sha256Of(gateway.volume, { direct: true }));
+    t.is(await digestOf(device, { direct: true }), await digestOf(gateway.volume, { direct: true }));
 
     const expected = pattern(4 * MIB, 3);
     const zero = (offset: number, length: number): Buffer => expected.fill(0, offset, offset + length);
@@ -128,7 +128,7 @@ mountTest(
     t.is((await gateway.pcache('loop', 'detach', gateway.mountpoint)).status, 1);
     await gateway.umount('--flush');
     const volume = Buffer.concat([expected, Buffer.alloc(VOLUME_BYTES - expected.length)]);
-    t.is(await sha256Of(gateway.backing), createHash('sha256').update(volume).digest('hex'));
+    t.is(await digestOf(gateway.backing), createHash('blake2b512').update(volume).digest('hex'));
   },
 );
 
@@ -139,7 +139,7 @@ mountTest('a volume mounted read-only shows what is dirty, refuses every change,
   const bytes = pattern(300_000, 4);
   await write(gateway, user, 1000, bytes);
   await gateway.ok('umount', gateway.mountpoint);
-  const before = [await sha256Of(gateway.cache), await sha256Of(gateway.backing)];
+  const before = [await digestOf(gateway.cache), await digestOf(gateway.backing)];
 
   await gateway.mount();
   t.is((await user.call('stat', gateway.volume)).mode & 0o222, 0);
@@ -160,5 +160,5 @@ mountTest('a volume mounted read-only shows what is dirty, refuses every change,
     t.regex(stderr, /^pcache: .*: the volume is mounted read-only\n$/);
   }
   t.regex(await gateway.umount(), /of dirty data stay in/);
-  t.deepEqual([await sha256Of(gateway.cache), await sha256Of(gateway.backing)], before);
+  t.deepEqual([await digestOf(gateway.cache), await digestOf(gateway.backing)], before);
 });

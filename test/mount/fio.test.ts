@@ -4,7 +4,7 @@ import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pattern } from '../fuse/conformance.js';
 import { fio, noFio, type FioJob } from '../support/fio.js';
-import { sha256Of } from '../support/mounted-commands.js';
+import { digestOf } from '../support/mounted-commands.js';
 import { CACHE_BYTES_MIN, MIB, mountTest, mounted, type GatewayOptions } from '../support/mounted.js';
 
 const VOLUME_BYTES = 4 * CACHE_BYTES_MIN;
@@ -36,11 +36,11 @@ for (const options of [
     await fio(gateway.volume, { ...small, ...VERIFY, size: VOLUME_BYTES });
     await fio(gateway.volume, { ...mixed, ...VERIFY, size: VOLUME_BYTES });
     await fio(gateway.volume, { ...odd, ...VERIFY, size: VOLUME_BYTES });
-    const shown = await sha256Of(gateway.volume, { direct: true });
+    const shown = await digestOf(gateway.volume, { direct: true });
     const status = await gateway.status();
     t.like(status, { state: 'serving', read_errors: 0, write_errors: 0, writeback_errors: 0, corrupt_keys: 0, last_error: null });
     await gateway.umount('--flush');
-    t.is(await sha256Of(gateway.backing), shown);
+    t.is(await digestOf(gateway.backing), shown);
   });
 }
 
@@ -56,8 +56,8 @@ mountTest('the backing file is byte for byte what a plain file given the same wr
     await fio(gateway.volume, job);
     await fio(plain, { ...job, direct: 0 });
   }
-  const expected = await sha256Of(plain);
-  t.is(await sha256Of(gateway.volume, { direct: true }), expected);
+  const expected = await digestOf(plain);
+  t.is(await digestOf(gateway.volume, { direct: true }), expected);
   await gateway.umount('--flush');
-  t.is(await sha256Of(gateway.backing), expected);
+  t.is(await digestOf(gateway.backing), expected);
 });

@@ -5,7 +5,7 @@ import type { ExecutionContext } from 'ava';
 import { Client } from '../fuse/client.js';
 import { fioArguments, noFio } from '../support/fio.js';
 import { threeRanges, type DiaryRange } from '../support/mounted-diary.js';
-import { sha256Of, waitUntil } from '../support/mounted-commands.js';
+import { digestOf, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type GatewayOptions, type TestGateway } from '../support/mounted.js';
 
 const VOLUME_BYTES = 32 * MIB;
@@ -27,9 +27,9 @@ async function nothingIsLost(t: ExecutionContext, ranges: readonly DiaryRange[],
 
 /** The last word: what is flushed to the backing file is what the volume was. */
 async function backingEndsLikeVolume(t: ExecutionContext, gateway: TestGateway): Promise<void> {
-  const shown = await sha256Of(gateway.volume, { direct: true });
+  const shown = await digestOf(gateway.volume, { direct: true });
   await gateway.umount('--flush');
-  t.is(await sha256Of(gateway.backing), shown);
+  t.is(await digestOf(gateway.backing), shown);
 }
 
 for (const options of [

@@ -1,6 +1,6 @@
 // What a user can do wrong with a mount: one line that says what and why, the promised exit status, and neither cache nor backing file changed.
 
-import { closeSync, ftruncateSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, ftruncateSync, mkdirSync, openSync, readdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { pattern } from '../fuse/conformance.js';
@@ -242,6 +242,19 @@ mountTest('a cache in use, a backing device in use and a mount point in use are 
   // Nothing of the refused mounts stuck to the second cache.
   await second.mount();
   await second.umount();
+});
+
+mountTest('of two mounts of one cache at the same moment one is served and the other refused', undefined, async (t) => {
+  const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES });
+  const second = join(gateway.folder, 'second');
+  mkdirSync(second);
+  const results = await Promise.all(
+    [gateway.mountpoint, second].map((mountpoint) => gateway.pcache('mount', gateway.cache, gateway.backing, mountpoint)),
+  );
+  t.deepEqual(results.map((result) => result.status).sort(), [0, 1]);
+  t.regex(results.find((result) => result.status === 1)!.stderr, /^pcache: \S+cache.pmem: .*in use.*\n/);
+  await gateway.ok('umount', results[0]!.status === 0 ? gateway.mountpoint : second);
+  t.deepEqual(gateway.leftovers(), []);
 });
 
 mountTest('a cache can adopt another backing device of the same size when told to, and then belongs to that', undefined, async (t) => {

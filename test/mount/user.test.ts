@@ -4,7 +4,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
-import { Job, lacking, runOk, sha256Of, waitUntil } from '../support/mounted-commands.js';
+import { Job, lacking, runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
 import { MIB, PCACHE, mountTest, mounted, type OtherUser, type TestGateway } from '../support/mounted.js';
 import { isRoot } from '../support/tmp.js';
 
@@ -46,7 +46,7 @@ async function mountedAsUser(t: ExecutionContext): Promise<UserGateway> {
 mountTest('a user who is not root formats, mounts, writes, flushes and unmounts', whyNot(), async (t) => {
   const { gateway, asUser, isMounted } = await mountedAsUser(t);
   t.true(isMounted());
-  const script = 'dd if=/dev/urandom of="$0" bs=100k count=20 seek=3 conv=notrunc,fsync status=none && sha256sum < "$0"';
+  const script = 'dd if=/dev/urandom of="$0" bs=100k count=20 seek=3 conv=notrunc,fsync status=none && b2sum < "$0"';
   const shown = (await asUser('sh', '-c', script, gateway.volume)).split(' ')[0];
   const status = await gateway.status();
   t.is(status.state, 'serving');
@@ -58,7 +58,7 @@ mountTest('a user who is not root formats, mounts, writes, flushes and unmounts'
   t.regex(loop.stderr, /^pcache: .*permission denied.*\n/);
   t.regex(await gateway.umount('--flush'), /everything is on/);
   t.false(isMounted());
-  t.is(await sha256Of(gateway.backing), shown!);
+  t.is(await digestOf(gateway.backing), shown!);
 });
 
 mountTest('a mount of a user who is not root is cleaned up after kill -9, and ended by SIGTERM', whyNot(), async (t) => {

@@ -7,7 +7,16 @@ export const noFio = lacking('fio');
 export type FioJob = Readonly<Record<string, string | number>>;
 
 export function fioArguments(file: string, job: FioJob): string[] {
-  const options = { name: 'job', filename: file, thread: 1, randseed: 4711, fallocate: 'none', invalidate: 0, ...job };
+  const options = {
+    name: 'job',
+    filename: file,
+    thread: 1,
+    randseed: 4711,
+    fallocate: 'none',
+    invalidate: 0,
+    verify_state_save: 0,
+    ...job,
+  };
   return [...Object.entries(options).map(([name, value]) => `--${name}=${value}`), '--minimal'];
 }
 

@@ -92,9 +92,9 @@ export async function runOk(program: string, args: readonly string[], options: C
   return stdout.trim();
 }
 
-/** SHA-256 of a file's content, read by a child, with O_DIRECT if `direct`: past the page cache. */
-export async function sha256Of(path: string, { direct = false }: { direct?: boolean } = {}): Promise<string> {
-  const script = `dd if="$0" bs=1M status=none ${direct ? 'iflag=direct' : ''} | sha256sum`;
+/** BLAKE2b-512 of a file's content (b2sum is more than twice as fast as sha256sum), read by a child, with O_DIRECT if `direct`: past the page cache. */
+export async function digestOf(path: string, { direct = false }: { direct?: boolean } = {}): Promise<string> {
+  const script = `dd if="$0" bs=1M status=none ${direct ? 'iflag=direct' : ''} | b2sum`;
   return (await runOk('sh', ['-c', script, path], { timeoutMs: 60_000 })).split(' ')[0]!;
 }
 
