@@ -152,7 +152,7 @@ test('recover refuses a cache that lost its superblock or its log, and changes n
   });
   const superblock = readFileSync(cache.cachePath).subarray(SUPERBLOCK_OFFSET, SUPERBLOCK_OFFSET + 24);
   overwrite(cache.cachePath, SUPERBLOCK_OFFSET, new Uint8Array(24));
-  isRefused(t, await pcache('recover', cache.cachePath, cache.backingPath), 1, /a damaged cache .*\nhint: pcache check/);
+  isRefused(t, await pcache('recover', cache.cachePath, cache.backingPath), 1, /the superblock is lost .*\nhint: pcache check/);
   overwrite(cache.cachePath, SUPERBLOCK_OFFSET, superblock);
   flipByte(cache.cachePath, SEGMENTS_OFFSET + SEGMENT_DATA_OFFSET + 30);
   const before = [hashOf(cache.cachePath), hashOf(cache.backingPath)];
