@@ -267,7 +267,8 @@ export class VolumeFiles implements FileSystem {
     const isVolume = nodeid === this.#volumeNodeid;
     const { startedMs } = this.#thread.shared.facts;
     const changedMs = isVolume ? this.#thread.shared.numbers[GatewayNumber.lastWriteMs]! : startedMs;
-    const permissions = (isDirectory ? 0o555 : isVolume && !readOnly ? 0o666 : 0o444) & ~umask;
+    // The directory is its owner's to write to, or the kernel would say EACCES where the answer is EPERM: nobody can change the names.
+    const permissions = (isDirectory ? 0o755 : isVolume && !readOnly ? 0o666 : 0o444) & ~umask;
     return {
       nodeid,
       sizeBytes: isVolume ? this.#volumeBytes : 0,
