@@ -12,6 +12,7 @@ import { pcacheCrcOfRange } from '../media/crc32c.js';
 import type { Cache } from './cache.js';
 import { ExtentFlag } from './extent.js';
 import { ExtentCursor, Piece } from './extent-cursor.js';
+import { Word } from './shared-state.js';
 
 export class Quarantine {
   readonly #cache: Cache;
@@ -26,12 +27,14 @@ export class Quarantine {
     this.#keys.length = 0;
   }
 
-  add(key: KeyCursor): void {
+  /** Takes a damaged key in. Returns false if there is no index memory to mark its range; then it is not in, and readers don't know yet. */
+  add(key: KeyCursor): boolean {
+    if (!this.#markCorrupt(key)) return false;
     this.#keys.push(key.toKey());
-    this.#markCorrupt(key);
+    return true;
   }
 
-  #markCorrupt(key: KeyCursor): void {
+  #markCorrupt(key: KeyCursor): boolean {
     const { tree, shared, counters } = this.#cache;
     const subtree = Math.floor(key.off / SUBTREE_BYTES);
     const sector = (key.off - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
@@ -40,13 +43,16 @@ export class Quarantine {
     tree.lock(subtree);
     tree.find(subtree, sector, sectors, this.#cursor);
     let isNew = false;
+    let isMarked = true;
     while (this.#cursor.next()) isNew ||= this.#isOf(key, sector) && (this.#cursor.flags & ExtentFlag.corrupt) === 0;
     if (isNew) {
       const generation = shared.generationLow[segment]!;
-      tree.setFlags(subtree, sector, sectors, segment, key.cacheSegOff / SECTOR_BYTES, generation, ExtentFlag.corrupt, 0);
-      counters[COUNTER.corrupt_keys]! += 1;
+      isMarked = tree.setFlags(subtree, sector, sectors, segment, key.cacheSegOff / SECTOR_BYTES, generation, ExtentFlag.corrupt, 0);
+      if (isMarked) counters[COUNTER.corrupt_keys]! += 1;
+      else Atomics.store(shared.words, Word.indexFull, 1);
     }
     tree.unlock(subtree);
+    return isMarked;
   }
 
   /** Whether the cursor's piece still is the payload of `key`, which starts at `sector` of the subtree. */

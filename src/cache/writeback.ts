@@ -99,7 +99,10 @@ export class Writeback {
       if (this.#goodKeys > 0 && cursor.header.isBarrierBefore) break;
       for (let index = 0; index < cursor.header.keyNum; index++) {
         cursor.loadKey(index);
-        this.#addKey();
+        if (!this.#addKey()) {
+          this.#clearBatch();
+          return false;
+        }
       }
       ksets++;
       if (cursor.header.sequence !== 0) this.#lastSequence = cursor.header.sequence;
@@ -119,21 +122,21 @@ export class Writeback {
     return true;
   }
 
-  #addKey(): void {
+  /** Returns false if a damaged key could not be marked for lack of index memory; the batch is planned again later. */
+  #addKey(): boolean {
     const { key } = this.#cursor;
     const { shared, segments } = this.#cache;
     if (validateKey(key, shared) !== undefined) {
       throw new PcacheError('damaged', `log: a key in segment ${this.#cursor.segment} at offset ${this.#cursor.offset} is not acceptable`);
     }
     const segment = key.cacheSegId as CacheSegId;
-    if (key.isClean || key.segGen < segments.generation(segment)) return;
+    if (key.isClean || key.segGen < segments.generation(segment)) return true;
     this.#keys++;
     this.#keyBytes += key.len;
     if (shared.dataCrc) {
       const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
       if (pcacheCrcOfRange(segments.view(segment).bytes, at, at + key.len) !== key.dataCrc) {
-        this.#quarantine.add(key);
-        return;
+        return this.#quarantine.add(key);
       }
     }
     this.#goodKeys++;
@@ -144,6 +147,7 @@ export class Writeback {
     if (!this.#batch.insert(subtree, sector, key.len / SECTOR_BYTES, segment, dataSector, 0, 0)) {
       throw new PcacheError('internal', 'writeback: the batch does not fit its index');
     }
+    return true;
   }
 
   /** Empties the batch's tree into `pieces`, in order of the volume. */

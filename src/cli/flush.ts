@@ -4,11 +4,12 @@ import type { Command } from 'commander';
 import type { ControlClient } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
 import { gatewayOf } from './gateway-of.js';
-import type { Output } from './output.js';
+import type { StatusSnapshot } from '../gateway/status.js';
 import { startProgress, type Progress } from './progress.js';
 import { formatDuration, formatSize } from './size.js';
 
-export function define(command: Command, { output }: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
+  const { output } = context;
   command
     .argument('<mountpoint>', 'where the volume is mounted')
     .description('Writes everything that is dirty now back to the backing device. Ctrl-C ends the command, not the writing back.')
@@ -16,7 +17,7 @@ export function define(command: Command, { output }: CommandContext): void {
       const { client } = await gatewayOf(mountpoint);
       try {
         const startMs = performance.now();
-        const bytes = await flushWithProgress(client, output);
+        const bytes = await flushWithProgress(client, context);
         const seconds = (performance.now() - startMs) / 1000;
         output.result({ mountpoint, flushed_bytes: bytes, seconds: Number(seconds.toFixed(3)) }, () =>
           bytes === 0
@@ -30,8 +31,12 @@ export function define(command: Command, { output }: CommandContext): void {
   addExample(command, 'pcache flush /mnt/vol');
 }
 
-/** Flushes and shows how far it is; resolves with the bytes that were dirty. */
-export async function flushWithProgress(client: ControlClient, output: Output): Promise<number> {
+/**
+ * Flushes and shows how far it is; resolves with the bytes that were dirty. Says so, and makes it exit status 1, if damaged data can't be written
+ * back.
+ */
+export async function flushWithProgress(client: ControlClient, context: CommandContext): Promise<number> {
+  const { output } = context;
   let progress: Progress | undefined;
   let totalBytes = 0;
   try {
@@ -46,6 +51,12 @@ export async function flushWithProgress(client: ControlClient, output: Output): 
       },
     );
     progress?.update(totalBytes);
+    const status = (await client.request({ op: 'status' })) as StatusSnapshot;
+    if (status.corrupt_keys > 0 && status.dirty_bytes > 0) {
+      output.warn(`damaged data can't be written back and stays in the cache (${status.corrupt_keys} keys): pcache check names its ranges`);
+      context.exitStatus = 1;
+      totalBytes = Math.max(0, totalBytes - status.dirty_bytes);
+    }
     return totalBytes;
   } finally {
     progress?.stop();

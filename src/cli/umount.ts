@@ -21,7 +21,8 @@ import { formatSize } from './size.js';
 const GONE_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 20;
 
-export function define(command: Command, { output }: CommandContext): void {
+export function define(command: Command, context: CommandContext): void {
+  const { output } = context;
   command
     .argument('<mountpoint>', 'where the volume is mounted')
     .option('--flush', 'write everything dirty back to the backing device first')
@@ -29,7 +30,7 @@ export function define(command: Command, { output }: CommandContext): void {
     .action(async (path: string, options: { flush?: true }) => {
       const entry = entryToUnmount(path);
       if (entry === undefined) cleanUpAfterDeath(path, output);
-      else await unmountInOrder(path, entry, options.flush === true, output);
+      else await unmountInOrder(path, entry, options.flush === true, context);
     });
   addExample(command, 'pcache umount /mnt/vol --flush');
 }
@@ -47,12 +48,13 @@ function entryToUnmount(path: string): RuntimeEntry | undefined {
   }
 }
 
-async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean, output: Output): Promise<void> {
+async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean, context: CommandContext): Promise<void> {
+  const { output } = context;
   const client = await connectTo(entry);
   let last: { dirty_bytes: number };
   let flushedBytes = 0;
   try {
-    if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, output);
+    if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, context);
     last = await unmountAndWait(path, entry, client);
   } finally {
     client.close();

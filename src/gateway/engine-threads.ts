@@ -21,6 +21,7 @@ import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
 import { createRequestSlots, destroyRequestSlots } from '../fuse/request-slots.js';
 import { requestResend } from '../fuse/session.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
+import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
@@ -135,6 +136,7 @@ class ThreadedEngine implements Engine {
       { ksets: replay.walk.ksets, keys: replay.walk.keys, stagedKeys: replay.stagedKeys, dirtyBytes: replay.dirtyBytes },
       'replayed the log',
     );
+    this.#cache.counters[COUNTER.corrupt_keys]! += replay.corruptKeys;
     if (replay.corruptKeys > 0)
       options.log.error({ corruptKeys: replay.corruptKeys }, 'damaged payload: its ranges give EIO; pcache check names them');
     const { gcPercent } = options.options;
