@@ -29,13 +29,13 @@ import { Quarantine } from './quarantine.js';
 import { NumberWord, Word } from './shared-state.js';
 
 /** A batch ends after the kset with which it has this many keys, or bytes. */
-const BATCH_KEYS = 8192;
+const BATCH_KEYS = 32_768;
 const BATCH_BYTES = 32 * 1024 * 1024;
 /** So does one with so many ksets that have only clean keys. */
 const BATCH_KSETS = 4096;
 /** Each key adds two pieces at most. */
 const PIECES_MAX = (BATCH_KEYS + 128) * 2;
-const BATCH_INDEX_BYTES = 4 * 1024 * 1024;
+const BATCH_INDEX_BYTES = 16 * 1024 * 1024;
 
 export class Writeback {
   /** The batch: pieces of the volume in ascending order, without overlap, and where their bytes are. */
