@@ -12,9 +12,9 @@ import {
   KSET_HEADER_BYTES,
   SEGMENT_DATA_OFFSET,
   SEGMENTS_OFFSET,
+  SEGMENT_BYTES,
   SUPERBLOCK_OFFSET,
   segmentCountOf,
-  segmentDeviceOffset,
 } from '../media/layout.js';
 import type { CacheSegId, PhysicalSegmentId, SegmentOffset } from '../media/layout.js';
 import { writeSegmentGeneration } from '../media/segment-generation.js';
@@ -54,8 +54,9 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
     bytes.fill(0, 0, SEGMENT_DATA_OFFSET + KSET_HEADER_BYTES);
     writeSegmentInfo(bytes, { next: id + 1 < count ? ((id + 1) as PhysicalSegmentId) : undefined }, NO_COPY);
     writeSegmentGeneration(bytes, 0, NO_COPY);
-    device.persist(segmentDeviceOffset(id as PhysicalSegmentId), SEGMENT_DATA_OFFSET + KSET_HEADER_BYTES);
   }
+  // In one go: for a file each persist is a flush of the disk below, and a large cache has 65,535 segments.
+  device.persist(SEGMENTS_OFFSET, count * SEGMENT_BYTES);
   writeCacheInfo(
     control,
     {

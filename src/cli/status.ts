@@ -1,6 +1,6 @@
 // `pcache status`: of a mount point (its gateway is asked), of a cache (its gateway, or the media if nobody serves it), or of all mounts.
 
-import { realpathSync } from 'node:fs';
+import { realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
@@ -35,6 +35,9 @@ export function define(command: Command, { output }: CommandContext): void {
 async function statusOf(path: string): Promise<StatusSnapshot | IdleStatus> {
   const entry = servingEntry(path);
   if (entry !== undefined) return askStatus(entry);
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
+    throw new PcacheError('not-found', `${path}: not a mounted pcache volume`, { hint: 'pcache status lists the mounted ones.' });
+  }
   // Loaded only here: it maps the device.
   const { readIdleStatus } = await import('../gateway/idle-status.js');
   return readIdleStatus(path);

@@ -13,7 +13,7 @@ import { PcacheError, type PcacheErrorCode } from '../errors.js';
 import { majorOf, minorOf } from './device-number.js';
 import { errno } from './errno-codes.js';
 import { fcntl, flock, ioctl } from './libc.js';
-import { BLKGETSIZE64, F_SETFL, LOCK_EX, LOCK_NB, LOCK_SH } from './linux-constants.js';
+import { BLKGETSIZE64, BLKROGET, F_SETFL, LOCK_EX, LOCK_NB, LOCK_SH } from './linux-constants.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
 
 export type DeviceKind = 'file' | 'block';
@@ -51,6 +51,7 @@ export function openDeviceFile(path: string, options: OpenDeviceFileOptions): De
     fcntl(fd, F_SETFL, 0);
     const opened = fs.fstatSync(fd);
     if (kindOf(path, opened) !== kind) throw new PcacheError('busy', `${path}: replaced by something else while it was opened`);
+    if (kind === 'block' && !options.readOnly) requireWritable(path, fd);
     if (lock !== 'none') lockFile(path, fd, kind, lock, opened);
     if (lock === 'shared' && kind === 'block') fs.closeSync(openFile(path, fs.constants.O_RDONLY | fs.constants.O_EXCL));
     return { path, fd, kind, sizeBytes: kind === 'block' ? blockDeviceBytes(path, fd) : opened.size };
@@ -88,6 +89,13 @@ function openFile(path: string, flags: number): number {
     }
     throw systemErrorFrom(path, error);
   }
+}
+
+/** A block device that is set read-only can be opened for writing all the same, and refuses the first write. */
+function requireWritable(path: string, fd: number): void {
+  const isReadOnly = new Int32Array(1);
+  attempt(`${path}: read-only flag`, () => ioctl(fd, BLKROGET, isReadOnly));
+  if (isReadOnly[0] !== 0) throw new PcacheError('permission', `${path}: a read-only device`, { errno: errno.EROFS });
 }
 
 function blockDeviceBytes(path: string, fd: number): number {

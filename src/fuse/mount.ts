@@ -63,7 +63,9 @@ export function checkMountpoint(path: string, kind: 'directory' | 'file'): strin
     if (mounted !== undefined) {
       throw new PcacheError('busy', `${path}: already a mount point (${mounted.type})`, {
         errno: errno.EBUSY,
-        ...(mounted.type.startsWith('fuse') ? { hint: `Unmount it first, for example with \`umount ${path}\`.` } : {}),
+        ...(mounted.type.startsWith('fuse')
+          ? { hint: `Unmount it first: ${mounted.type === `fuse.${MOUNT_SUBTYPE}` ? 'pcache umount' : 'umount'} ${path}` }
+          : {}),
       });
     }
     const stat = lstatSync(real);

@@ -38,7 +38,8 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
   const keyHead = positionAt(words, Word.openSegment, Word.openOffset);
   const dirtyTail = positionAt(words, Word.dirtyTailSegment, Word.dirtyTailOffset);
   const keyTail = positionAt(words, Word.keyTailSegment, Word.keyTailOffset);
-  const dirtyBytes = numbers[NumberWord.dirtyBytes]!;
+  // The log counts what was written twice twice; there can't be more to write back than there is.
+  const dirtyBytes = Math.min(numbers[NumberWord.dirtyBytes]!, cache.volumeBytes);
   unlock(words, Word.logLock);
   return {
     state: stateOf(shared),

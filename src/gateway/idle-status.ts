@@ -1,6 +1,6 @@
 // The status of a cache that nobody serves, read from its media. Changes nothing.
 
-import { readFileSync } from 'node:fs';
+import { hostBootId } from './host-boot-id.js';
 import { readCacheMedia, type CacheMedia } from '../cache/cache-media.js';
 import { openCache } from '../cache/open.js';
 import { NumberWord, SegmentState, Word, type CacheShared } from '../cache/shared-state.js';
@@ -25,7 +25,7 @@ export function readIdleStatus(cachePath: string): IdleStatus {
       volumeBytes: knownVolumeBytes === 0 ? volumeBytesOfKeys(media) : knownVolumeBytes,
       backingIdentity: '',
       adopt: true,
-      bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim(),
+      bootId: hostBootId(),
       writers: 1,
       counterSlices: 1,
       readOnly: true,
@@ -65,7 +65,7 @@ function mediaStatusOf({ words, numbers, state, liveSectors, ...shared }: CacheS
     uuid: media.gatewayHeader === undefined ? null : shared.uuid,
     backing_identity: media.gatewayHeader?.backingIdentity ?? null,
     volume_bytes: shared.volumeBytes,
-    dirty_bytes: numbers[NumberWord.dirtyBytes]!,
+    dirty_bytes: Math.min(numbers[NumberWord.dirtyBytes]!, shared.volumeBytes),
     cached_bytes: liveSectors.reduce((sum, sectors) => sum + sectors, 0) * SECTOR_BYTES,
   };
 }
