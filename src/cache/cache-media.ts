@@ -38,6 +38,15 @@ export interface CacheMedia {
  * version or mode. Changes nothing.
  */
 export function readCacheMedia(device: CacheDevice): CacheMedia {
+  device.expectAccess('scattered');
+  try {
+    return readRecords(device);
+  } finally {
+    device.expectAccess('normal');
+  }
+}
+
+function readRecords(device: CacheDevice): CacheMedia {
   const control = device.control.bytes;
   const superblock = decodeSuperblock(control);
   if (!superblock.ok) {

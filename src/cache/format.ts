@@ -45,6 +45,7 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
     throw new PcacheError('usage', `gc_percent ${options.gcPercent}: it must be 0 to 90`);
   }
   const count = segmentCountOf(device.sizeBytes);
+  device.expectAccess('scattered');
   const control = device.control.bytes;
   control.fill(0);
   device.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES);
@@ -79,4 +80,5 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
   device.persist(0, SEGMENTS_OFFSET);
   encodeSuperblock(control, { flags: 0, segmentCount: count });
   device.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES);
+  device.expectAccess('normal');
 }

@@ -35,6 +35,11 @@ export interface CacheDevice {
   addressOf(deviceOffset: number): number;
   /** Makes a range durable; returns when it is. Throws PcacheError `io` if the device fails. Widened to whole pages as needed. */
   persist(deviceOffset: number, lengthBytes: number): void;
+  /**
+   * A hint, for the whole device and until the next one: `scattered` before a few bytes of each of many segments are read, so that the system
+   * does not read far ahead at each (megabytes, on some block devices); `normal` otherwise.
+   */
+  expectAccess(pattern: 'scattered' | 'normal'): void;
   close(): void;
 }
 

@@ -11,6 +11,7 @@ export const MAP_POPULATE = 0x8000;
 export const MS_ASYNC = 1;
 export const MS_SYNC = 4;
 export const MLOCK_ONFAULT = 1;
+export const MADV_NORMAL = 0;
 export const MADV_RANDOM = 1;
 export const MADV_WILLNEED = 3;
 export const MADV_DONTNEED = 4;

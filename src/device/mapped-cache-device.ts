@@ -6,7 +6,7 @@
 // - The process that maps it (`openCacheDevice`, `adoptCacheDevice`) unmaps it; a thread that attached only lets go of its views. Whoever
 //   closes the owner has made sure that no other thread still uses a view: touching unmapped memory kills the process.
 // - A read-only device is mapped read-only: a store through its views kills the process too. Nothing can change such a cache.
-// - Views are made in windows of up to 1 GiB (see `libc.view` for why) and cut into segments when first asked for. Hence a segment's `bytes` do
+// - Views are made in windows of just under 4 GiB, the most there can be (see `libc.view` for why) and cut into segments when first asked for. Hence a segment's `bytes` do
 //   not start at 0 of their `buffer`.
 
 import * as fs from 'node:fs';
@@ -16,8 +16,8 @@ import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_
 import type { PhysicalSegmentId } from '../media/layout.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
-import { fileSystemOf, mmap, msync, munmap, view } from './libc.js';
-import { MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
+import { fileSystemOf, madvise, mmap, msync, munmap, view } from './libc.js';
+import { MADV_NORMAL, MADV_RANDOM, MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
 import { preallocate } from './preallocate.js';
 import { systemErrorFrom } from './system-error.js';
 
@@ -34,7 +34,8 @@ export interface CacheDeviceHandle {
   readonly address: number;
 }
 
-const WINDOW_SEGMENTS = 64;
+/** Just under 4 GiB, where ArrayBuffers end. */
+const WINDOW_SEGMENTS = 255;
 
 /**
  * Creates and preallocates a cache file of zeros that only its owner can read; durable when it returns. Throws PcacheError `holds-data` if the
@@ -146,6 +147,11 @@ export class MappedCacheDevice implements CacheDevice {
     } catch (error) {
       throw systemErrorFrom(`${this.handle.path}: sync of ${lengthBytes} bytes at ${deviceOffset}`, error, 'io');
     }
+  }
+
+  expectAccess(pattern: 'scattered' | 'normal'): void {
+    this.#requireOpen();
+    madvise(this.#address, this.#mappedBytes, pattern === 'scattered' ? MADV_RANDOM : MADV_NORMAL);
   }
 
   close(): void {

@@ -98,6 +98,11 @@ export class SimulatedCacheDevice implements CacheDevice {
     }
   }
 
+  /** Nothing is read ahead here. */
+  expectAccess(): void {
+    this.#requireOpen();
+  }
+
   close(): void {
     this.#open = false;
   }

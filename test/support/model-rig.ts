@@ -101,6 +101,7 @@ export function layerOver(device: CacheDevice, change: Partial<CacheDevice>): Ca
     segment: (id) => device.segment(id),
     addressOf: (offset) => device.addressOf(offset),
     persist: (offset, length) => device.persist(offset, length),
+    expectAccess: (pattern) => device.expectAccess(pattern),
     close: () => device.close(),
     ...change,
   };
