@@ -6,8 +6,8 @@
 // - The process that maps it (`openCacheDevice`, `adoptCacheDevice`) unmaps it; a thread that attached only lets go of its views. Whoever
 //   closes the owner has made sure that no other thread still uses a view: touching unmapped memory kills the process.
 // - A read-only device is mapped read-only: a store through its views kills the process too. Nothing can change such a cache.
-// - Views are made in windows of just under 4 GiB, the most there can be (see `libc.view` for why) and cut into segments when first asked for. Hence a segment's `bytes` do
-//   not start at 0 of their `buffer`.
+// - Views are made in windows of just under 4 GiB, the most there can be (see `libc.view` for why), and cut into segments when first asked for.
+//   Hence a segment's `bytes` do not start at 0 of their `buffer`.
 
 import * as fs from 'node:fs';
 import { dirname } from 'node:path';
