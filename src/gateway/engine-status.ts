@@ -9,24 +9,6 @@ import { GatewayWord } from './gateway-shared.js';
 import { SharedText } from './shared-text.js';
 import type { LastError, StatusSnapshot } from './status.js';
 
-/** What does not change while an engine runs. */
-export interface StatusFacts {
-  readonly sbFlags: number;
-  readonly segTotal: number;
-  /** cache_info flags without the bits of gc_percent. */
-  readonly cacheFlags: number;
-  readonly backingIdentity: string;
-  readonly transport: StatusSnapshot['transport'];
-  readonly workers: number;
-  readonly supervisorPid: number;
-  readonly enginePid: number;
-  readonly engineRestarts: number;
-  readonly startedMs: number;
-  readonly cache: string;
-  readonly backing: string;
-  readonly mountpoint: string;
-}
-
 const GC_PERCENT_SHIFT = 6;
 
 export function takeSnapshot(shared: GatewayShared): StatusSnapshot {

@@ -19,7 +19,7 @@ import { IntRing } from '../shared/int-ring.js';
 import type { IntRingState } from '../shared/int-ring.js';
 import { sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
 import { SharedText, createSharedText } from './shared-text.js';
-import type { StatusFacts } from './engine-status.js';
+import type { StatusFacts } from './status.js';
 import { createTextFiles } from './text-files.js';
 import type { TextFilesState } from './text-files.js';
 

@@ -77,6 +77,24 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   last_error: LastError | null;
 }
 
+/** What does not change while an engine runs. */
+export interface StatusFacts {
+  readonly sbFlags: number;
+  readonly segTotal: number;
+  /** cache_info flags without the bits of gc_percent. */
+  readonly cacheFlags: number;
+  readonly backingIdentity: string;
+  readonly transport: StatusSnapshot['transport'];
+  readonly workers: number;
+  readonly supervisorPid: number;
+  readonly enginePid: number;
+  readonly engineRestarts: number;
+  readonly startedMs: number;
+  readonly cache: string;
+  readonly backing: string;
+  readonly mountpoint: string;
+}
+
 /** What `status CACHE` knows of a cache that nobody serves. */
 export interface IdleStatus extends MediaStatus {
   /** Never a state of a gateway. */
