@@ -45,7 +45,8 @@ export class ControlClient {
       try {
         for (const line of reader.feed(chunk)) this.#take(parseControlResponse(line));
       } catch (error) {
-        this.#close(error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error }));
+        // Of kind `usage` where a server reads it; here it is not the user's fault.
+        this.#close(new PcacheError('internal', `the gateway's answer: ${messageOf(error)}`, { cause: error }));
       }
     });
     socket.on('error', (error) => this.#close(new PcacheError('closed', `control socket: ${messageOf(error)}`, { cause: error })));

@@ -17,7 +17,10 @@ export const CONTROL_LINE_BYTES_MAX = 64 * 1024;
  * - `wait_end`: answered when the volume was unmounted and the log closed, with the last StatusSnapshot.
  */
 export type ControlRequest =
-  | { id: number; op: 'ping' | 'status' | 'dm_status' | 'flush' | 'unmount_check' | 'wait_end' }
+  | { id: number; op: 'ping' | 'status' | 'dm_status' | 'unmount_check' }
+  /** These two take their time; one client has 64 of them in progress at most. */
+  | { id: number; op: 'flush' }
+  | { id: number; op: 'wait_end' }
   | { id: number; op: 'message'; gc_percent: number };
 export type ControlOp = ControlRequest['op'];
 
@@ -75,7 +78,7 @@ export function parseControlRequest(line: string): ControlRequest {
   return { id, op: op as Exclude<ControlOp, 'message'> };
 }
 
-/** Throws PcacheError `internal` for anything that is not a response. */
+/** Throws PcacheError `usage` for anything that is not a response. */
 export function parseControlResponse(line: string): ControlResponse {
   const fields = objectOf(line);
   const { id, ok, error, progress } = fields;

@@ -27,20 +27,32 @@ export interface ControlHandler {
 }
 
 const CONNECTIONS_MAX = 64;
+/** Requests of one client that take their time (`flush`, `wait_end`) and are not answered yet; a client that has more breaks the protocol. */
+const UNANSWERED_MAX = 64;
 /** Answers that a client has not read; beyond it the client is dropped. */
 const UNREAD_BYTES_MAX = 1024 * 1024;
 const PROGRESS_INTERVAL_MS = 100;
-/** How long `end` waits for clients to take their last answer. */
+/** How long a client has to take its last answer and to close its end. */
 const END_TIMEOUT_MS = 2000;
+
+/** What is answered at once. */
+type QuickRequest = Exclude<ControlRequest, { op: 'flush' | 'wait_end' }>;
+
+/** One connection. */
+interface Client {
+  readonly socket: Socket;
+  /** Requests in progress, those that wait for the end included. */
+  unanswered: number;
+  /** Ids of the `wait_end` requests. */
+  readonly waitIds: number[];
+}
 
 export class ControlServer {
   readonly #server: Server;
   readonly #path: string;
   readonly #handler: ControlHandler;
   readonly #log: Logger;
-  readonly #connections = new Set<Socket>();
-  /** Those who asked `wait_end`. */
-  readonly #waiting: { socket: Socket; id: number }[] = [];
+  readonly #clients = new Set<Client>();
 
   private constructor(server: Server, path: string, handler: ControlHandler, log: Logger) {
     this.#server = server;
@@ -72,51 +84,73 @@ export class ControlServer {
 
   /** Tells those who wait for the end, takes the socket away and disconnects everybody. Never rejects; takes two seconds at most. */
   async end(last: StatusSnapshot | PcacheError): Promise<void> {
-    for (const { socket, id } of this.#waiting) {
-      this.#send(socket, last instanceof PcacheError ? { id, ok: false, error: errorBody(last) } : { id, ok: true, result: last });
+    for (const { socket, waitIds } of this.#clients) {
+      for (const id of waitIds) {
+        this.#send(socket, last instanceof PcacheError ? { id, ok: false, error: errorBody(last) } : { id, ok: true, result: last });
+      }
     }
     const closed = new Promise<void>((resolve) => {
       this.#server.close(() => resolve());
     });
     rmSync(this.#path, { force: true });
-    for (const socket of this.#connections) socket.end();
+    for (const { socket } of this.#clients) socket.end();
     const timer = setTimeout(() => {
-      for (const socket of this.#connections) socket.destroy();
+      for (const { socket } of this.#clients) socket.destroy();
     }, END_TIMEOUT_MS);
     await closed;
     clearTimeout(timer);
   }
 
   #serve(socket: Socket): void {
-    this.#connections.add(socket);
-    socket.on('close', () => this.#connections.delete(socket));
+    const client: Client = { socket, unanswered: 0, waitIds: [] };
+    this.#clients.add(client);
+    socket.on('close', () => this.#clients.delete(client));
     // A client that goes away in the middle of an answer is a client that went away.
     socket.on('error', (error) => this.#log.debug({ error: error.message }, 'control client left'));
     const reader = new LineReader();
     socket.on('data', (chunk) => {
       try {
-        for (const line of reader.feed(chunk)) this.#answer(socket, parseControlRequest(line));
+        for (const line of reader.feed(chunk)) this.#answer(client, parseControlRequest(line));
       } catch (error) {
-        this.#send(socket, { id: null, ok: false, error: errorBody(error) });
-        socket.removeAllListeners('data');
-        socket.resume();
-        socket.end();
+        this.#disconnect(client, error);
       }
     });
   }
 
-  #answer(socket: Socket, request: ControlRequest): void {
-    if (request.op === 'wait_end') {
-      this.#waiting.push({ socket, id: request.id });
-      return;
-    }
-    this.#perform(socket, request).then(
-      (result) => this.#send(socket, { id: request.id, ok: true, result }),
-      (error: unknown) => this.#send(socket, { id: request.id, ok: false, error: errorBody(error) }),
-    );
+  /** What else the client has sent is read and forgotten, or its error line might be lost with the connection. */
+  #disconnect({ socket }: Client, error: unknown): void {
+    this.#send(socket, { id: null, ok: false, error: errorBody(error) });
+    socket.removeAllListeners('data');
+    socket.resume();
+    socket.end();
+    // A client that does not close its own end would keep its place for ever.
+    const timer = setTimeout(() => socket.destroy(), END_TIMEOUT_MS);
+    socket.on('close', () => clearTimeout(timer));
   }
 
-  async #perform(socket: Socket, request: ControlRequest): Promise<unknown> {
+  /** Throws PcacheError `usage` if the client has too many requests in progress; never for what the handler throws. */
+  #answer(client: Client, request: ControlRequest): void {
+    const { socket } = client;
+    const { id } = request;
+    if (request.op === 'wait_end' || request.op === 'flush') {
+      if (client.unanswered === UNANSWERED_MAX) {
+        throw new PcacheError('usage', `control message: more than ${UNANSWERED_MAX} requests at a time`);
+      }
+      client.unanswered++;
+      if (request.op === 'wait_end') client.waitIds.push(id);
+      else void this.#flush(client, id);
+      return;
+    }
+    let response: ControlResponse;
+    try {
+      response = { id, ok: true, result: this.#perform(request) };
+    } catch (error) {
+      response = { id, ok: false, error: errorBody(error) };
+    }
+    this.#send(socket, response);
+  }
+
+  #perform(request: QuickRequest): unknown {
     switch (request.op) {
       case 'ping':
         return { pid: process.pid };
@@ -129,19 +163,25 @@ export class ControlServer {
       case 'message':
         this.#handler.setGcPercent(request.gc_percent);
         return null;
-      case 'flush': {
-        let saidMs = -Infinity;
-        await this.#handler.flush((progress) => {
-          const nowMs = performance.now();
-          if (nowMs - saidMs < PROGRESS_INTERVAL_MS) return;
-          saidMs = nowMs;
-          this.#send(socket, { id: request.id, progress });
-        });
-        return null;
-      }
-      case 'wait_end':
-        throw new PcacheError('internal', 'wait_end: answered elsewhere');
     }
+  }
+
+  /** Never rejects. */
+  async #flush(client: Client, id: number): Promise<void> {
+    const { socket } = client;
+    let saidMs = -Infinity;
+    try {
+      await this.#handler.flush((progress) => {
+        const nowMs = performance.now();
+        if (nowMs - saidMs < PROGRESS_INTERVAL_MS) return;
+        saidMs = nowMs;
+        this.#send(socket, { id, progress });
+      });
+      this.#send(socket, { id, ok: true, result: null });
+    } catch (error) {
+      this.#send(socket, { id, ok: false, error: errorBody(error) });
+    }
+    client.unanswered--;
   }
 
   #send(socket: Socket, response: ControlResponse): void {
