@@ -31,6 +31,8 @@ export interface DemoVolume {
   killEngine(): Promise<boolean>;
   /** kill -9 of everything. What was in flight fails. */
   killAll(): Promise<void>;
+  /** Everything dirty is written back. `onProgress` hears now and then how many bytes are left. */
+  writeBack(onProgress: (bytesLeft: number) => void): Promise<void>;
   /** Everything dirty is written back and the volume ended in order. */
   stop(): Promise<void>;
   /** Ends whatever is left, however it can. */
@@ -93,6 +95,19 @@ export class MountedDemoVolume implements DemoVolume {
     await this.#close();
     await this.#run('umount', this.#paths.mountpoint);
     this.#facts = undefined;
+  }
+
+  async writeBack(onProgress: (bytesLeft: number) => void): Promise<void> {
+    let isDone = false;
+    const flushed = this.#run('flush', this.#paths.mountpoint).finally(() => (isDone = true));
+    const watched = (async () => {
+      while (!isDone) {
+        const status = JSON.parse(await this.#run('status', this.#paths.mountpoint, '--json')) as { dirty_bytes: number };
+        onProgress(status.dirty_bytes);
+      }
+    })();
+    await Promise.all([flushed, watched]);
+    onProgress(0);
   }
 
   async stop(): Promise<void> {
@@ -187,6 +202,11 @@ export class DirectDemoVolume implements DemoVolume {
     child.kill('SIGKILL');
     await exited;
     this.#child = undefined;
+  }
+
+  async writeBack(onProgress: (bytesLeft: number) => void): Promise<void> {
+    await this.#ask({ op: 'write-back' });
+    onProgress(0);
   }
 
   async stop(): Promise<void> {

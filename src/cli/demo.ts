@@ -284,8 +284,15 @@ class Demo {
 
   /** Writes everything back, then compares the backing file alone. */
   async #writeBack(): Promise<void> {
-    this.#say('write everything back and unmount');
+    // As much as there can be: how much of it is dirty is shown as it becomes less.
+    const writing = startProgress(this.#output, 'write everything back', VOLUME_BYTES);
+    try {
+      await this.#volume!.writeBack((bytesLeft) => writing.update(VOLUME_BYTES - bytesLeft));
+    } finally {
+      writing.stop();
+    }
     await this.#volume!.stop();
+    this.#say('write everything back and unmount: done');
     this.#volume = undefined;
     const file = await open(this.#paths.backing, 'r');
     const progress = startProgress(this.#output, 'compare the backing file alone', VOLUME_BYTES);
