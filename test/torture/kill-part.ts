@@ -138,6 +138,7 @@ class Session {
     if (this.#limits.interrupted) return;
     if (this.#pick(3) === 0) {
       await this.#stopAndCompare();
+      this.#counts.errors += this.#diaries.filter(({ failure }) => failure !== undefined).length;
       this.#startWriters();
       await this.#goOn(machineMs());
     }

@@ -14,6 +14,9 @@ const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 const MEMORY = '/dev/shm';
 const PREFIX = 'pcache-torture-';
 const COMMAND_MS = 120_000;
+/** What a process is called when it was started, and by the title that it takes then. */
+const ENGINE = /engine-main|^pcache-engine/;
+const SUPERVISOR = /supervisor-main|^pcache\0*$/;
 
 export interface TortureGatewayOptions {
   readonly cacheBytes: number;
@@ -82,11 +85,11 @@ export class TortureGateway {
   }
 
   get enginePid(): number | undefined {
-    return this.#processes().find((pid) => commandOf(pid).includes('engine-main'));
+    return this.#processes().find((pid) => ENGINE.test(commandOf(pid)));
   }
 
   get supervisorPid(): number | undefined {
-    return this.#processes().find((pid) => commandOf(pid).includes('supervisor-main'));
+    return this.#processes().find((pid) => SUPERVISOR.test(commandOf(pid)));
   }
 
   #processes(): number[] {
