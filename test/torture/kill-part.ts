@@ -8,6 +8,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { seededRandom } from '../../src/device/seeded-random.js';
+import { startTicksOf } from '../../src/gateway/process-identity.js';
 import { Client } from '../fuse/client.js';
 import { waitUntil } from '../support/mounted-commands.js';
 import { machineMs } from './machine-clock.js';
@@ -176,7 +177,9 @@ class Session {
       if (kill(pid!)) this.#counts.engine++;
       before = pid;
     }
-    const goneOnMs = await this.#goOn(killedMs);
+    // What is acknowledged after the last of them is gone, its successor has done.
+    await waitUntil(() => before === undefined || startTicksOf(before) === undefined, 'the engine is gone', ANSWER_MS);
+    const goneOnMs = await this.#goOn(machineMs());
     if (!this.#limits.interrupted) this.#counts.pausesMs.push(goneOnMs - killedMs);
     this.#counts.show();
   }
