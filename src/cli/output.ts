@@ -54,14 +54,19 @@ export class Output {
 
   /** `pcache: WHAT: WHY`, and the hint if there is one. */
   error(error: unknown): void {
-    this.#streams.stderr.write(`pcache: ${messageOf(error)}\n`);
-    if (error instanceof PcacheError && error.hint !== undefined) this.#streams.stderr.write(`hint: ${error.hint}\n`);
+    this.#streams.stderr.write(`pcache: ${oneLine(messageOf(error))}\n`);
+    if (error instanceof PcacheError && error.hint !== undefined) this.#streams.stderr.write(`hint: ${oneLine(error.hint)}\n`);
   }
 
   /** Something a user should know that fails nothing; not printed with `--quiet`. */
   warn(text: string): void {
-    if (!this.quiet) this.#streams.stderr.write(`pcache: warning: ${text}\n`);
+    if (!this.quiet) this.#streams.stderr.write(`pcache: warning: ${oneLine(text)}\n`);
   }
+}
+
+/** File names and what lies on damaged media are repeated in messages: none may break the line or give the terminal orders. */
+function oneLine(text: string): string {
+  return text.replaceAll(/\s*\n\s*/g, ' ').replaceAll(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. */
