@@ -46,7 +46,8 @@ async function buildProgram(args: readonly string[], context: CommandContext): P
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
     .configureOutput({ outputError: () => undefined })
     .exitOverride()
-    .hook('preAction', () => {
+    .hook('preAction', (_, command) => {
+      refuseEmpty(command);
       const options = program.opts<{ json?: true; quiet?: true; logLevel: LogLevel }>();
       context.globals.json = options.json === true;
       context.globals.quiet = options.quiet === true;
@@ -75,6 +76,13 @@ async function buildProgram(args: readonly string[], context: CommandContext): P
     nameUsageErrors(command);
   }
   return program;
+}
+
+/** `pcache umount "$UNSET"` must not be about the working directory, which is what an empty path would mean. */
+function refuseEmpty(command: Command): void {
+  const values = [...command.args, ...Object.values<unknown>(command.opts())];
+  if (!values.includes('')) return;
+  throw new PcacheError('usage', `${command.name()}: an argument is empty`, { hint: 'Is a variable unset?' });
 }
 
 /** Lets the errors that commander finds say in which command they were found. */
