@@ -339,6 +339,37 @@ for (const op of ['wait_end', 'flush']) {
   });
 }
 
+test('a client may ask any number of flushes, as long as it waits for some of them', async (t) => {
+  const { path, finishFlushes } = await serve(t);
+  const client = await ControlClient.connect(path);
+  for (let round = 0; round < 10; round++) {
+    const flushes = Array.from({ length: 60 }, () => client.request({ op: 'flush' }));
+    // Answered after all of them have begun.
+    await client.request({ op: 'ping' });
+    finishFlushes();
+    t.deepEqual(new Set(await Promise.all(flushes)), new Set([null]));
+  }
+  client.close();
+});
+
+test('whatever the gateway throws when it is asked arrives as an error, and the connection stays good', async (t) => {
+  const path = join(temporaryFolder(t), 'x.sock');
+  let thrown: unknown;
+  const fail = (): never => {
+    throw thrown;
+  };
+  const server = await ControlServer.start(path, { status: fail, dmStatus: fail, flush: fail, setGcPercent: fail, users: fail }, log);
+  t.teardown(() => server.end(new PcacheError('closed', 'test over')));
+  const client = await ControlClient.connect(path);
+  for (thrown of [new PcacheError('permission', 'a: b'), new TypeError('a\nb'), 'text', undefined]) {
+    const code = thrown instanceof PcacheError ? thrown.code : 'internal';
+    for (const op of ['status', 'dm_status', 'flush', 'unmount_check'] as const) await t.throwsAsync(client.request({ op }), { code });
+    await t.throwsAsync(client.request({ op: 'message', gc_percent: 1 }), { code });
+  }
+  t.deepEqual(await client.request({ op: 'ping' }), { pid: process.pid });
+  client.close();
+});
+
 test('whatever a server sends, the client ends with a PcacheError that does not blame the user, or with its answer', async (t) => {
   t.log(`seed ${seed}`);
   const path = join(temporaryFolder(t), 'x.sock');
