@@ -230,6 +230,7 @@ const argumentLists = fc
 
 const ERROR_LINES = /^(?:pcache: warning: [^\n]+\n)*pcache: [^\n]+\n(?:hint: [^\n]+\n)?$/;
 const WARNINGS = /^(?:pcache: warning: [^\n]+\n)*$/;
+const FINDERS = ['check', 'dump'];
 const HELP = /^Usage: pcache /;
 /** What a bug says, and what a terminal takes for an order. */
 const NOT_FOR_USERS = /\n\s+at |TypeError|RangeError|undefined|NaN bytes|\[object|Cannot read|null/;
@@ -241,7 +242,8 @@ function faultOf({ status, stdout, stderr }: Ended, args: readonly string[]): st
   if (NOT_FOR_USERS.test(own)) return 'says what is not for users';
   if (/\p{Cc}/u.test(stderr.replaceAll('\n', ''))) return 'control characters';
   if (status === 0) return WARNINGS.test(stderr) ? undefined : 'an error with status 0';
-  // `check` and `dump` have found something, and said so.
+  // `check` and `dump` have found something, and said so, unless they were asked to be quiet.
+  if (status === 1 && stderr === '' && args.includes('--quiet') && FINDERS.some((name) => args.includes(name))) return undefined;
   if (status === 1 && stdout !== '') return WARNINGS.test(stderr) || ERROR_LINES.test(stderr) ? undefined : 'lines';
   if (stdout !== '') return 'a result with status 2';
   return ERROR_LINES.test(stderr) ? undefined : 'not one line and a hint';
