@@ -5,7 +5,8 @@
 //   the new owner sees everything the old one stored.
 // - The operation's structure and header of a request (at most 80 bytes) end where the payload area begins. So a WRITE's payload is
 //   page-aligned, and the answer to a READ may be put together in the payload area without damaging the request.
-// - A slot's memory is touched only when it is used, and the slot given back last is taken first: idle slots cost nothing.
+// - A slot's memory is touched when the slot is first used, all of it, and the slot given back last is taken first: slots that were never used cost
+//   nothing.
 //
 // One slot:   0            16          4016           4096                     +maxWrite      +4096          +16 KiB
 //             | out header | small answer | in headers | payload ............. | names' slack | reply iovec |
@@ -36,12 +37,13 @@ export const SLOT_COUNT_DEFAULT = 256;
 const WORD_MUTEX = 0;
 const WORD_FREE_COUNT = 1;
 const WORD_STACK = 2;
-const RECORD_WORDS = 4;
+const RECORD_WORDS = 5;
 const RECORD_FD = 0;
 const RECORD_LENGTH = 1;
 /** For requests without a descriptor: 1 when the answer is there, and the answer. */
 const RECORD_ANSWERED = 2;
 const RECORD_RESULT = 3;
+const RECORD_TOUCHED = 4;
 
 /** In place of a descriptor: the request came from within the process (see libfuse-transport.ts) and its answer goes there. */
 export const LOCAL_FD = -1;
@@ -98,10 +100,10 @@ export class RequestSlots {
    */
   take(timeoutMs: number): RequestSlot | undefined {
     const index = this.#pop();
-    if (index >= 0) return this.slot(index);
+    if (index >= 0) return this.slot(index).touch();
     Atomics.wait(this.handle.words, WORD_FREE_COUNT, 0, timeoutMs);
     const second = this.#pop();
-    return second < 0 ? undefined : this.slot(second);
+    return second < 0 ? undefined : this.slot(second).touch();
   }
 
   /** Gives a slot back, by its owner, once. */
@@ -160,6 +162,7 @@ export class RequestSlot {
   readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #record: number;
   readonly #outHeader: Uint32Array;
+  readonly #slack: Uint8Array;
 
   constructor(handle: RequestSlotsHandle, memory: ArrayBuffer, index: number) {
     if (!(Number.isInteger(index) && index >= 0 && index < handle.count)) throw new RangeError(`request slot ${index}: no such slot`);
@@ -170,6 +173,7 @@ export class RequestSlot {
     this.#words = handle.words;
     this.#record = WORD_STACK + handle.count + index * RECORD_WORDS;
     this.#outHeader = new Uint32Array(memory, start, OUT_HEADER.bytes / 4);
+    this.#slack = new Uint8Array(memory, start + PAYLOAD_START + handle.maxWriteBytes, SLACK_BYTES);
     this.requestAddress = address + REQUEST_START;
     this.requestCapacityBytes = WRITE_HEAD_BYTES + handle.maxWriteBytes + SLACK_BYTES;
     this.payload = new Uint8Array(memory, start + PAYLOAD_START, handle.maxWriteBytes);
@@ -177,6 +181,22 @@ export class RequestSlot {
     this.request = new FuseRequest(memory, start + REQUEST_START, handle.maxWriteBytes);
     this.reply = new ReplyBuilder(new Uint8Array(memory, start + OUT_HEADER.bytes, REPLY_BYTES_MAX), this.payload);
     this.iovec = new ReplyIovec(new Uint32Array(memory, start + iovecStart, IOVEC_BYTES / 4), address + iovecStart, address);
+  }
+
+  /**
+   * Makes sure, when the slot is first used in this process, that its memory is there before the kernel copies a request into it. The kernel
+   * ends a request with EIO if that copy fails (fs/fuse/dev.c, fuse_dev_do_read), and a page fault fails in a process that is being killed: without
+   * this, users would notice kill -9. By the slot's owner.
+   */
+  touch(): this {
+    const word = this.#record + RECORD_TOUCHED;
+    if (this.#words[word] === 0) {
+      this.#words[word] = 1;
+      for (let at = 0; at < this.payload.length; at += PAGE_BYTES) this.payload[at] = 0;
+      this.#slack[0] = 0;
+      this.#outHeader[0] = 0;
+    }
+    return this;
   }
 
   /** The descriptor the request came from, and must be answered on. */

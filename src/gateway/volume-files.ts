@@ -27,7 +27,7 @@ import {
   FOPEN_PARALLEL_DIRECT_WRITES,
   ROOT_NODEID,
 } from '../fuse/structs.js';
-import { SECTOR_BYTES, SEGMENT_DATA_OFFSET } from '../media/layout.js';
+import { PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
@@ -70,6 +70,8 @@ export class VolumeFiles implements FileSystem {
   readonly #volumeBytes: number;
   readonly #textFiles: TextFiles;
   readonly #tuple = new Int32Array(3);
+  /** Takes what `#touch` reads; it can be seen from outside, so that the reading is not optimised away. */
+  touched = 0;
 
   constructor(thread: DataThread, options: VolumeFilesOptions) {
     this.#thread = thread;
@@ -174,12 +176,23 @@ export class VolumeFiles implements FileSystem {
       const from = Math.max(pieceStart, offset);
       const bytes = Math.min(pieceStart + pieces.lengths[at]!, end) - from;
       const segmentOffset = pieces.segmentOffsets[at]! + (from - pieceStart);
+      this.#touch(segments.view(pieces.segments[at]! as CacheSegId).bytes, SEGMENT_DATA_OFFSET + segmentOffset, bytes);
       const address = device.addressOf(segments.deviceOffset(pieces.segments[at]! as CacheSegId, segmentOffset));
       if (!slot.iovec.add(address, bytes)) {
         this.#copyPieces(slot, offset, length);
         return;
       }
     }
+  }
+
+  /**
+   * Has the pages of a piece mapped before the kernel copies from them. It ends the request with EIO if that copy fails (fs/fuse/dev.c,
+   * fuse_dev_do_write), and a page fault fails in a process that is being killed: without this, users would notice kill -9.
+   */
+  #touch(bytes: Uint8Array, offset: number, lengthBytes: number): void {
+    const last = offset + lengthBytes - 1;
+    for (let at = offset; at < last; at += PAGE_BYTES) this.touched ^= bytes[at]!;
+    this.touched ^= bytes[last]!;
   }
 
   #copyPieces(slot: RequestSlot, offset: number, length: number): void {

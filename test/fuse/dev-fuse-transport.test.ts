@@ -48,6 +48,11 @@ async function withClients(count: number, body: (clients: Client[]) => Promise<v
   }
 }
 
+/** The server tells of its errors in messages, which may come after the answer that the client got. Bounded by the test's timeout. */
+async function reported(mount: MemoryMount, count: number): Promise<void> {
+  while (mount.errors.length < count) await setTimeout(10);
+}
+
 mountTest('requests are answered by the worker and by other threads, and no slot is lost', { slotCount: 4 }, async (t, mount) => {
   await withClients(4, async (clients) => {
     await Promise.all(
@@ -77,8 +82,10 @@ mountTest(
   async (t, mount) => {
     await withClients(1, async ([client]) => {
       t.is(await client!.errnoOf('readFile', path.join(mount.mountpoint, 'gone.dat')), 'EIO');
+      await reported(mount, 1);
       t.regex(mount.errors[0]!, /READ.*FUSE answer: bad address/);
       t.is(await client!.errnoOf('readFile', path.join(mount.mountpoint, 'throws.dat')), 'EIO');
+      await reported(mount, 2);
       t.regex(mount.errors[1]!, /READ.*as it was told to/);
       t.is(Buffer.from(await client!.call('readFile', path.join(mount.mountpoint, 'note.txt'))).toString(), 'a note\n');
     });
