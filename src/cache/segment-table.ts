@@ -6,7 +6,7 @@
 // references only after the key_tail that no longer covers them is durable; so no crash brings back a key whose payload is gone.
 
 import type { CacheDevice, SegmentView } from '../device/device.js';
-import { SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET, SECTOR_BYTES, segmentDeviceOffset } from '../media/layout.js';
+import { SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET, segmentDeviceOffset } from '../media/layout.js';
 import type { CacheSegId, PhysicalSegmentId } from '../media/layout.js';
 import { lock, unlock } from '../shared/mutex.js';
 import { signal } from '../shared/event-word.js';
@@ -178,13 +178,5 @@ export class SegmentTable {
 
   isPinned(segment: CacheSegId): boolean {
     return Atomics.load(this.#shared.pins, segment) !== 0;
-  }
-
-  cachedBytes(): number {
-    let sectors = 0;
-    for (let segment = 0; segment < this.#shared.segmentCount; segment++) {
-      if (this.#shared.state[segment] === SegmentState.data) sectors += Math.max(0, this.#shared.liveSectors[segment]!);
-    }
-    return sectors * SECTOR_BYTES;
   }
 }
