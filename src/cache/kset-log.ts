@@ -56,6 +56,8 @@ export class KsetLog {
   readonly #segments: SegmentTable;
   readonly #device: CacheDevice;
   readonly #clock: () => number;
+  /** A kset goes to another segment if it might not fit below this with a LAST behind it. */
+  readonly #segmentDataBytes: number;
   /** Payload ranges of a batch, by cache_seg_id: lowest and highest byte; `#touched` lists the segments. Log worker only. */
   #low: Int32Array | undefined;
   #high: Int32Array | undefined;
@@ -68,6 +70,7 @@ export class KsetLog {
     this.#segments = segments;
     this.#device = device;
     this.#clock = clock;
+    this.#segmentDataBytes = shared.segmentDataBytes ?? SEGMENT_DATA_BYTES;
   }
 
   /**
@@ -125,7 +128,8 @@ export class KsetLog {
     if (((words[Word.sealedTail]! - words[Word.sealedHead]!) | 0) > SEALED_RING_ENTRIES - 2) return false;
     if (this.#numbers[NumberWord.openSequence]! + 2 >= this.#numbers[NumberWord.sequenceLimit]!) return false;
     return (
-      words[Word.openOffset]! + KSET_BYTES_MAX + LAST_KSET_BYTES <= SEGMENT_DATA_BYTES || Atomics.load(words, Word.nextLogSegment) !== -1
+      words[Word.openOffset]! + KSET_BYTES_MAX + LAST_KSET_BYTES <= this.#segmentDataBytes ||
+      Atomics.load(words, Word.nextLogSegment) !== -1
     );
   }
 
@@ -136,7 +140,7 @@ export class KsetLog {
     if (this.#numbers[NumberWord.openSequence]! + 2 >= this.#numbers[NumberWord.sequenceLimit]!) return false;
     // One entry for the kset, one for a LAST before it.
     if (((words[Word.sealedTail]! - words[Word.sealedHead]!) | 0) > SEALED_RING_ENTRIES - 2) return false;
-    if (words[Word.openOffset]! + KSET_BYTES_MAX + LAST_KSET_BYTES > SEGMENT_DATA_BYTES && !this.#switchSegment()) return false;
+    if (words[Word.openOffset]! + KSET_BYTES_MAX + LAST_KSET_BYTES > this.#segmentDataBytes && !this.#switchSegment()) return false;
     const sequence = this.#numbers[NumberWord.openSequence]!;
     const w = this.#segments.view(words[Word.openSegment]! as CacheSegId).words;
     const at = (SEGMENT_DATA_OFFSET + words[Word.openOffset]!) >> 2;

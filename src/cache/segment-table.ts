@@ -17,6 +17,7 @@ export class SegmentTable {
   readonly #shared: CacheShared;
   readonly #words: Int32Array;
   readonly #device: CacheDevice;
+  readonly #dataBytes: number;
   /** Where the last successful `reserve` put its room. */
   reservedSegment = 0 as CacheSegId;
   reservedOffset = 0;
@@ -26,6 +27,7 @@ export class SegmentTable {
     this.#shared = shared;
     this.#words = shared.words;
     this.#device = device;
+    this.#dataBytes = shared.segmentDataBytes ?? SEGMENT_DATA_BYTES;
   }
 
   view(segment: CacheSegId): SegmentView {
@@ -64,7 +66,7 @@ export class SegmentTable {
     lock(heads, base + HeadWord.lock);
     let segment = heads[base + HeadWord.segment]!;
     let offset = heads[base + HeadWord.offsetBytes]!;
-    if (segment === -1 || offset >= SEGMENT_DATA_BYTES) {
+    if (segment === -1 || offset >= this.#dataBytes) {
       const next = this.#take(SegmentState.data, waiting);
       if (next === -1) {
         unlock(heads, base + HeadWord.lock);
@@ -75,7 +77,7 @@ export class SegmentTable {
       offset = 0;
       heads[base + HeadWord.segment] = segment;
     }
-    const bytes = Math.min(wantedBytes, SEGMENT_DATA_BYTES - offset);
+    const bytes = Math.min(wantedBytes, this.#dataBytes - offset);
     heads[base + HeadWord.offsetBytes] = offset + bytes;
     Atomics.add(this.#shared.refs, segment, 1);
     unlock(heads, base + HeadWord.lock);

@@ -78,6 +78,8 @@ export const NumberWord = {
   dirtyBytes: 5,
   /** Sequence of the newest kset that is on the backing device (all before it are too). */
   writtenSequence: 6,
+  /** Sequence of the durable place that the gateway header names (under controlLock): no kset above it is left behind by key_tail. */
+  recordedSequence: 7,
   count: 8,
 } as const;
 
@@ -109,6 +111,8 @@ export interface CacheShared {
   readonly volumeBytes: number;
   /** n_segs: segments of the chain. */
   readonly segmentCount: number;
+  /** Bytes of data that a segment is given, a multiple of 512; undefined: all of SEGMENT_DATA_BYTES. Simulations give few, so that segments change often. */
+  readonly segmentDataBytes?: number;
   readonly dataCrc: boolean;
   readonly readOnly: boolean;
   /** Data heads: at most a third of the segments. */

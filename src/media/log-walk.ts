@@ -14,13 +14,20 @@
 //    those of the log (an older use of the segment), or not below the limit that was ever used (payload that holds somebody else's ksets).
 //    If the log has no sequences, the one in the header at E stands in for them, be the kset damaged or only staged; if that is 0 too, the
 //    kernel wrote last, and what lies beyond may be from before the kernel's use of the segment: nothing is proof.
+// 3. it does not come to the place that the gateway header says it is known to have reached (`durable`), or
+// 4. what stands at a tail is not the kset that the tail's stamp names (an older version of the tail), or sequences leave out a few numbers, as they
+//    do at no opening (a log segment that was reused since).
+// 3 and 4 hold only while this gateway alone moves key_tail: `logWalkOptions` says when.
 
 import { KeyCursor } from './cache-key.js';
 import { BATCH_INDEX_MAX, KSET_MAGIC_HIGH, KSET_MAGIC_LOW, KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from './kset.js';
 import type { CacheSegId, SegmentOffset } from './layout.js';
 import { KEY_BYTES, KSET_BYTES_MAX, KSET_HEADER_BYTES } from './layout.js';
+import type { DurablePlace, GatewayHeader } from './gateway-header.js';
 import type { LogPosition } from './log-position.js';
 import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX, positionProblem } from './log-position.js';
+import { tailStamp } from './tails.js';
+import type { Current } from './two-copy-record.js';
 
 /** A segment's bytes: `view` and `bytes` are the same memory, the segment's data starts at `base` in them and is there in full. */
 export interface SegmentData {
@@ -43,6 +50,43 @@ export interface LogWalkOptions {
   readonly lastSequence?: number;
   /** No sequence at or above it was ever used in this cache (gateway header). Default: not known. */
   readonly sequenceLimit?: number;
+  /** A place that the log is known to have reached. Only for a walk from key_tail. Default: not known. */
+  readonly durable?: DurablePlace;
+  /** The stamps of `start` and of dirty_tail, where they are to be checked. */
+  readonly startStamp?: number;
+  readonly dirtyTailStamp?: number;
+}
+
+/**
+ * At an opening of the cache the sequence rises to the limit that was claimed, by 2^23 at the least (`cache/sequence-claim`). A smaller gap is
+ * none that this gateway leaves.
+ */
+const OPENING_GAP_MIN = 2 ** 22;
+
+type Tail = Pick<Current<LogPosition>, 'value' | 'stamp'>;
+
+/**
+ * What is known of the log before it is walked from key_tail. The durable place and the stamps count only if this gateway wrote the current copy of
+ * key_tail: the kernel moves key_tail without a look at either. And only if the header has the place: a version of this program that does not know
+ * it moves the log on without a look at the stamps.
+ */
+export function logWalkOptions(
+  keyTail: Tail,
+  dirtyTail: Tail | undefined,
+  header: Pick<GatewayHeader, 'sequenceLimit' | 'durable'> | undefined,
+): LogWalkOptions {
+  const common = {
+    ...(dirtyTail === undefined ? {} : { dirtyTail: dirtyTail.value }),
+    ...(header === undefined ? {} : { sequenceLimit: header.sequenceLimit }),
+  };
+  if (keyTail.stamp === undefined || header?.durable === undefined) return common;
+  const dirtyTailStamp = dirtyTail?.stamp;
+  return {
+    ...common,
+    durable: header.durable,
+    startStamp: keyTail.stamp,
+    ...(dirtyTailStamp === undefined ? {} : { dirtyTailStamp }),
+  };
 }
 
 /** The kset that the walk is at. One object for the whole walk: copy what must outlive the call. */
@@ -83,7 +127,7 @@ export interface LogWalk {
 
 /** `start`: key_tail, or any later place where a kset starts. Never throws, whatever the media hold. */
 export function walkLog(source: LogSource, start: LogPosition, options: LogWalkOptions = {}, visitor: LogVisitor = {}): LogWalk {
-  const { dirtyTail } = options;
+  const { dirtyTail, durable } = options;
   const sequenceLimit = options.sequenceLimit ?? Number.MAX_SAFE_INTEGER;
   const kset = new WalkedKset();
   const header = kset.header;
@@ -96,7 +140,9 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
   let lastKsets = 0;
   let keys = 0;
   let lastSequence = options.lastSequence ?? 0;
+  let previous = 0;
   let dirtyTailPassed = dirtyTail === undefined;
+  let durablePassed = durable === undefined;
 
   const finish = (damage: string | undefined, endsWith: string): LogWalk => {
     const end: LogPosition = { cacheSegId, segOff: segOff as SegmentOffset };
@@ -111,7 +157,15 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
   seen[cacheSegId] = 1;
   segments.push(cacheSegId);
   while (true) {
-    if (dirtyTail?.segOff === segOff && dirtyTail.cacheSegId === cacheSegId) dirtyTailPassed = true;
+    const isDirtyTail = dirtyTail?.segOff === segOff && dirtyTail.cacheSegId === cacheSegId;
+    if (isDirtyTail) dirtyTailPassed = true;
+    if (durable?.position.segOff === segOff && durable.position.cacheSegId === cacheSegId) {
+      if (lastSequence > durable.sequence) {
+        return finish(`the log passes ${placeText(durable.position)} after sequence ${durable.sequence}: other ksets stand there`, 'a kset');
+      }
+      durablePassed = true;
+      lastSequence = durable.sequence;
+    }
     header.load(data.view, data.base + segOff);
     let problem = ksetProblem(data.bytes, data.base, segOff, header);
     if (problem === undefined && header.sequence !== 0 && header.sequence <= lastSequence) {
@@ -119,10 +173,26 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
     }
     if (problem !== undefined) {
       if (!dirtyTailPassed) return finish(`the log ends before dirty_tail (${problem})`, problem);
+      if (!durablePassed && durable !== undefined) {
+        return finish(`flushed data is missing (${problem}): the log is known to have reached ${placeText(durable.position)}`, problem);
+      }
       const floor = lastSequence === 0 ? header.sequence : lastSequence;
       const proof = floor === 0 ? undefined : findProofOfLoss(data, segOff, floor, sequenceLimit);
       return finish(proof === undefined ? undefined : `a kset is missing (${problem}): ${proof}`, problem);
     }
+    const { sequence } = header;
+    if (sequence !== 0) {
+      if (ksets + lastKsets === 0 && stampDiffers(options.startStamp, start, sequence)) {
+        return finish(`key_tail does not belong to the kset ${sequence} that stands there: it is an older one`, 'another kset');
+      }
+      if (isDirtyTail && stampDiffers(options.dirtyTailStamp, dirtyTail, sequence)) {
+        return finish(`dirty_tail does not belong to the kset ${sequence} that stands there: it is an older one`, 'another kset');
+      }
+      if (durable !== undefined && previous !== 0 && sequence > previous + 1 && sequence - previous < OPENING_GAP_MIN) {
+        return finish(`ksets ${previous + 1} to ${sequence - 1} are missing`, 'a later kset');
+      }
+    }
+    previous = sequence;
     kset.cacheSegId = cacheSegId;
     kset.segOff = segOff as SegmentOffset;
     kset.ordinal = ksets + lastKsets;
@@ -154,6 +224,18 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
   }
 }
 
+function stampDiffers(stamp: number | undefined, tail: LogPosition, sequence: number): boolean {
+  return stamp !== undefined && stamp !== tailStamp(tail, sequence);
+}
+
+function placeText({ cacheSegId, segOff }: LogPosition): string {
+  return `segment ${cacheSegId}, offset ${segOff}`;
+}
+
+const MAGIC = Buffer.alloc(8);
+MAGIC.writeUInt32LE(KSET_MAGIC_LOW, 0);
+MAGIC.writeUInt32LE(KSET_MAGIC_HIGH, 4);
+
 /**
  * Looks beyond `end` in its segment for a kset that proves that one is missing at `end` (see the head of this file); says what it found.
  * Sequences that count are above `floor` and below `sequenceLimit`.
@@ -162,9 +244,14 @@ function findProofOfLoss(data: SegmentData, end: number, floor: number, sequence
   const { bytes, view, base } = data;
   const header = new KsetHeader();
   const magicAt = base + KSET_HEADER_LAYOUT.magic;
-  for (let segOff = end + LOG_ALIGNMENT_BYTES; segOff <= LOG_OFFSET_MAX; segOff += LOG_ALIGNMENT_BYTES) {
-    if (view.getUint32(magicAt + segOff, true) !== KSET_MAGIC_LOW || view.getUint32(magicAt + segOff + 4, true) !== KSET_MAGIC_HIGH)
-      continue;
+  // Most of what is looked through is zeros, or payload; this runs over it at the speed of memory.
+  const haystack = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  let segOff = end;
+  for (;;) {
+    const found = haystack.indexOf(MAGIC, magicAt + segOff + LOG_ALIGNMENT_BYTES) - magicAt;
+    if (found <= segOff || found > LOG_OFFSET_MAX) return undefined;
+    segOff = found - (found % LOG_ALIGNMENT_BYTES);
+    if (segOff !== found) continue;
     header.load(view, base + segOff);
     const { sequence, batchIndex } = header;
     if (sequence <= floor || sequence >= sequenceLimit || batchIndex === BATCH_INDEX_MAX) continue;
@@ -172,5 +259,4 @@ function findProofOfLoss(data: SegmentData, end: number, floor: number, sequence
     if (ksetProblem(bytes, base, segOff, header) !== undefined) continue;
     return `the later kset ${sequence} at ${segOff} was written when it was durable`;
   }
-  return undefined;
 }

@@ -21,8 +21,25 @@ const CONTENDED = 2;
 /** Loads before a thread goes to sleep: about a microsecond, several times what is done under a subtree's lock. */
 const SPIN_COUNT = 400;
 
+/** Sees every lock of this thread; a simulation decides there who runs. */
+export interface LockObserver {
+  /** Before a lock is taken; `lock` takes it as soon as this returns, if it is free then. */
+  beforeLock(words: Int32Array, index: number): void;
+  /** After a lock was freed. */
+  afterUnlock(words: Int32Array, index: number): void;
+}
+
+/** Undefined but in simulations: the price of it is a load and a comparison. */
+let observer: LockObserver | undefined;
+
+/** For simulations: `watcher` sees this thread's locks from now on, until it is undefined again. */
+export function observeLocks(watcher: LockObserver | undefined): void {
+  observer = watcher;
+}
+
 /** Takes the mutex at `words[index]`; spins for about a microsecond, then sleeps until it is free. */
 export function lock(words: Int32Array, index: number): void {
+  if (observer !== undefined) observer.beforeLock(words, index);
   if (Atomics.compareExchange(words, index, FREE, HELD) !== FREE) lockContended(words, index);
 }
 
@@ -35,6 +52,7 @@ export function tryLock(words: Int32Array, index: number): boolean {
 export function unlock(words: Int32Array, index: number): void {
   const before = Atomics.exchange(words, index, FREE);
   if (before !== HELD) unlockContended(words, index, before);
+  if (observer !== undefined) observer.afterUnlock(words, index);
 }
 
 function lockContended(words: Int32Array, index: number): void {
