@@ -4,6 +4,7 @@
 // or damaged: a warning while the other copy is good, as no information is lost and the next store of the record replaces it.
 
 import type { CacheDevice } from '../device/device.js';
+import { isStoredIdentity } from '../media/backing-identity-match.js';
 import { CACHE_INFO_BYTES } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { readGatewayHeader } from '../media/gateway-header.js';
@@ -157,7 +158,7 @@ function checkBinding({ gatewayHeader }: InspectedMedia, backing: BackingFacts, 
     const sizes = `the cache belongs to one of ${header.volumeBytes} bytes, this one has ${backing.sizeBytes}`;
     list.add('error', 'binding', 'backing device', `${sizes}: mount and recover refuse it`);
   }
-  if (header.backingIdentity !== backing.identity) {
+  if (!isStoredIdentity(header.backingIdentity, backing.identity)) {
     const names = `the cache belongs to another one (${header.backingIdentity}, this is ${backing.identity})`;
     list.add('error', 'binding', 'backing device', `${names}: unless this is the same data in another place, the cache is useless with it`);
   }

@@ -3,6 +3,7 @@
 
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
+import { isStoredIdentity } from '../media/backing-identity-match.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
 import {
@@ -95,9 +96,12 @@ function requireItsBackingDevice(header: GatewayHeader | undefined, options: Ope
     throw new PcacheError(
       'mismatch',
       `the cache belongs to a backing device of ${header.volumeBytes} bytes, this one has ${options.volumeBytes}`,
+      {
+        hint: 'If it is the right one and was resized: give it its size back, run pcache recover, resize it again, and format the cache.',
+      },
     );
   }
-  if (header.backingIdentity !== options.backingIdentity && !options.adopt) {
+  if (!isStoredIdentity(header.backingIdentity, options.backingIdentity) && !options.adopt) {
     throw new PcacheError(
       'mismatch',
       `the cache belongs to another backing device (${header.backingIdentity}, this is ${options.backingIdentity})`,

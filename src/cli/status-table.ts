@@ -12,7 +12,7 @@ export function statusTable(status: StatusSnapshot | IdleStatus, nowMs = Date.no
 function idleRows(status: IdleStatus): string[][] {
   return [
     ['cache', status.cache],
-    ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount recovers what was staged'],
+    ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount goes on from what is there'],
     ['volume', status.volume_bytes === 0 ? 'not known: made by the kernel, or never mounted' : formatSize(status.volume_bytes)],
     ...mediaRows(status),
   ];

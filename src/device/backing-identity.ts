@@ -1,8 +1,10 @@
 // A name for a backing device that stays the same across reboots and renames, as far as the system has one. The gateway header keeps it, and `mount`
 // refuses a device with another. Written once, so the forms below are part of the media format:
 //
-// - `file:FSID:INODE`            regular file; FSID is statfs f_fsid in hexadecimal. ext4, btrfs and tmpfs derive it from their UUID, XFS from the number of
+// - `file:FSID:INODE:BORN`       regular file; FSID is statfs f_fsid in hexadecimal. ext4, btrfs and tmpfs derive it from their UUID, XFS from the number of
 //                                the device it is on (which may change with the order of disks). `dev-MAJOR-MINOR` where a file system has none.
+//                                BORN is when the inode was made, SECONDS.NANOSECONDS: ext4 gives the number of a deleted file to the next one that is
+//                                made. Without `:BORN` where it is not known, and in what was written before it was part of the name.
 // - `block:KIND:VALUE`           the first of dm-uuid, md-uuid, partuuid, wwid, serial that sysfs knows
 // - `PARENT+part@START`          a partition without UUID: its disk's identity and first sector
 // - `loop-of:IDENTITY+OFFSET`    loop device: identity of its file, and where in it the device starts
@@ -12,7 +14,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import type { DeviceFile } from './device-file.js';
 import { majorMinorOf } from './device-number.js';
-import { fileSystemOf } from './libc.js';
+import { birthTimeOf, fileSystemOf } from './libc.js';
 import { errnoOf } from './system-error.js';
 
 /** Identity of an open backing device. `sysfs` is another root than /sys in tests. */
@@ -23,7 +25,14 @@ export function backingIdentityOf(file: Pick<DeviceFile, 'fd' | 'kind'>, sysfs =
 
 function fileIdentity(fd: number, stat: fs.Stats): string {
   const { fsid } = fileSystemOf(fd);
-  return `file:${/^0+$/.test(fsid) ? `dev-${majorMinorOf(stat.dev).replace(':', '-')}` : fsid}:${stat.ino}`;
+  return `file:${/^0+$/.test(fsid) ? `dev-${majorMinorOf(stat.dev).replace(':', '-')}` : fsid}:${stat.ino}${birthOf(fd)}`;
+}
+
+/** Empty if it is not known. */
+function birthOf(fd: number): string {
+  const ns = birthTimeOf(fd);
+  if (ns === undefined || ns <= 0n) return '';
+  return `:${ns / 1_000_000_000n}.${String(ns % 1_000_000_000n).padStart(9, '0')}`;
 }
 
 /** Identity of the block device `MAJOR:MINOR`. */

@@ -6,6 +6,7 @@
 // - A reader holds LOCK_SH, or, with lock 'none', nothing.
 // - A writer of a block device opens it O_EXCL as well, which keeps out what flock doesn't: mounts and the kernel's drivers, through whatever
 //   device node. A reader only looks whether that would have worked, for two readers may share.
+// - What is in use through a loop device, or below one, is in use.
 // - Nothing is changed by opening, and nothing can block: special files are refused before and after they are opened.
 
 import * as fs from 'node:fs';
@@ -14,6 +15,7 @@ import { majorOf, minorOf } from './device-number.js';
 import { errno } from './errno-codes.js';
 import { fcntl, flock, ioctl } from './libc.js';
 import { BLKGETSIZE64, BLKROGET, F_SETFL, LOCK_EX, LOCK_NB, LOCK_SH } from './linux-constants.js';
+import { requireNotUsedByOtherName } from './loop-overlap.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
 
 export type DeviceKind = 'file' | 'block';
@@ -54,7 +56,11 @@ export function openDeviceFile(path: string, options: OpenDeviceFileOptions): De
     if (kind === 'block' && !options.readOnly) requireWritable(path, fd);
     if (lock !== 'none') lockFile(path, fd, kind, lock, opened);
     if (lock === 'shared' && kind === 'block') fs.closeSync(openFile(path, fs.constants.O_RDONLY | fs.constants.O_EXCL));
-    return { path, fd, kind, sizeBytes: kind === 'block' ? blockDeviceBytes(path, fd) : opened.size };
+    const file = { path, fd, kind, sizeBytes: kind === 'block' ? blockDeviceBytes(path, fd) : opened.size };
+    if (kind === 'block' && file.sizeBytes === 0)
+      throw new PcacheError('not-found', `${path}: a block device of 0 bytes: nothing is attached`);
+    if (lock !== 'none') requireNotUsedByOtherName(file);
+    return file;
   } catch (error) {
     fs.closeSync(fd);
     throw error;

@@ -14,7 +14,7 @@
 
 import koffi from 'koffi';
 import { systemError } from './system-error.js';
-import { AT_EMPTY_PATH, MS_SYNC, STATX_DIOALIGN } from './linux-constants.js';
+import { AT_EMPTY_PATH, MS_SYNC, STATX_BTIME, STATX_DIOALIGN } from './linux-constants.js';
 
 /** Memory for a call to read or fill: anything over a plain ArrayBuffer, or null. koffi passes its address; nothing is copied. */
 export type CallMemory = Uint8Array | Int32Array | Uint32Array | null;
@@ -198,6 +198,14 @@ export function directIoAlignment(fd: number): { memoryBytes: number; offsetByte
   if (cStatx(fd, '', AT_EMPTY_PATH, STATX_DIOALIGN, buffer) < 0) return undefined;
   if ((buffer.readUInt32LE(0) & STATX_DIOALIGN) === 0) return undefined;
   return { memoryBytes: buffer.readUInt32LE(152), offsetBytes: buffer.readUInt32LE(156) };
+}
+
+/** When the inode was made, in nanoseconds since 1970; undefined if kernel or file system don't say. */
+export function birthTimeOf(fd: number): bigint | undefined {
+  const buffer = Buffer.alloc(256);
+  if (cStatx(fd, '', AT_EMPTY_PATH, STATX_BTIME, buffer) < 0) return undefined;
+  if ((buffer.readUInt32LE(0) & STATX_BTIME) === 0) return undefined;
+  return buffer.readBigInt64LE(80) * 1_000_000_000n + BigInt(buffer.readUInt32LE(88));
 }
 
 export function mount(source: string, target: string, type: string, flags: number, data: string): void {

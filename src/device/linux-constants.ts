@@ -39,6 +39,7 @@ export const SEEK_HOLE = 4;
 export const AT_EMPTY_PATH = 0x1000;
 
 // linux/stat.h
+export const STATX_BTIME = 0x800;
 export const STATX_DIOALIGN = 0x2000;
 
 // sys/mount.h

@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava';
 import { blockIdentity } from '../../src/device/backing-identity.js';
 import { majorMinorOf } from '../../src/device/device-number.js';
 import { openBackingDevice } from '../../src/device/file-backing-device.js';
+import { isStoredIdentity } from '../../src/media/backing-identity-match.js';
 import { attachedLoop, noLoopDevices } from '../support/loop.js';
 import { temporaryFolder } from '../support/tmp.js';
 
@@ -37,11 +38,46 @@ test('a file keeps its identity when it is renamed, and a copy has another', (t)
   const file = path.join(folder, 'a');
   fs.writeFileSync(file, new Uint8Array(512));
   const identity = identityOf(file);
-  t.regex(identity, /^file:([0-9a-f]{16}|dev-\d+-\d+):\d+$/);
+  t.regex(identity, /^file:([0-9a-f]{16}|dev-\d+-\d+):\d+(:\d+\.\d{9})?$/);
   fs.renameSync(file, path.join(folder, 'b'));
   t.is(identityOf(path.join(folder, 'b')), identity);
   fs.copyFileSync(path.join(folder, 'b'), file);
   t.not(identityOf(file), identity);
+});
+
+test('a file that takes the place of a deleted one has another identity, even if it got its inode number', (t) => {
+  const file = path.join(temporaryFolder(t), 'a');
+  const identities = new Set<string>();
+  const inodes = new Set<number>();
+  for (let time = 0; time < 4; time++) {
+    fs.writeFileSync(file, new Uint8Array(512));
+    identities.add(identityOf(file));
+    inodes.add(fs.statSync(file).ino);
+    fs.rmSync(file);
+    // A birth is as exact as the clock's tick.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 25);
+  }
+  t.is(identities.size, 4, `${inodes.size} inode numbers`);
+});
+
+test('an identity that was stored without the birth of a file is still that of the file; one with another birth is not', (t) => {
+  const stored = 'file:0123456789abcdef:42';
+  const born = `${stored}:1795632622.000000007`;
+  for (const [wrap, wrapped] of [
+    [stored, born],
+    [`loop-of:${stored}+4096`, `loop-of:${born}+4096`],
+    ['file:dev-0-45:42', 'file:dev-0-45:42:1795632622.000000007'],
+    ['block:serial:x', 'block:serial:x'],
+  ] as const) {
+    t.true(isStoredIdentity(wrap, wrap));
+    t.true(isStoredIdentity(wrapped, wrapped));
+    t.true(isStoredIdentity(wrap, wrapped));
+  }
+  t.false(isStoredIdentity(born, stored), 'its birth is not known any more');
+  t.false(isStoredIdentity(born, `${stored}:1795632622.000000008`));
+  t.false(isStoredIdentity('file:0123456789abcdef:43', born));
+  t.false(isStoredIdentity(`loop-of:${stored}+0`, born));
+  t.false(isStoredIdentity(`loop-of:${stored}+0`, `loop-of:${born}+512`));
 });
 
 test('a disk is known by the most telling name that sysfs has for it', (t) => {
