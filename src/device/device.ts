@@ -33,7 +33,10 @@ export interface CacheDevice {
   segment(id: PhysicalSegmentId): SegmentView;
   /** Address of a device offset in this process, for iovecs; 0 where the device is no mapping (simulation). */
   addressOf(deviceOffset: number): number;
-  /** Makes a range durable; returns when it is. Throws PcacheError `io` if the device fails. Widened to whole pages as needed. */
+  /**
+   * Makes a range durable; returns when it is. Widened to whole pages as needed. Throws PcacheError `io` if the device fails. Nothing counts as durable
+   * after that: a mapped device fails always then, until it is opened anew.
+   */
   persist(deviceOffset: number, lengthBytes: number): void;
   /**
    * A hint, for the whole device and until the next one: `scattered` before a few bytes of each of many segments are read, so that the system

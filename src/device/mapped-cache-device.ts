@@ -6,6 +6,9 @@
 // - The process that maps it (`openCacheDevice`, `adoptCacheDevice`) unmaps it; a thread that attached only lets go of its views. Whoever
 //   closes the owner has made sure that no other thread still uses a view: touching unmapped memory kills the process.
 // - A read-only device is mapped read-only: a store through its views kills the process too. Nothing can change such a cache.
+// - A device that failed to persist once fails always, for every thread of the process, until it is opened anew. The kernel tells of a failed write
+//   once, to whoever asks first, and takes the pages for clean from then on: a later msync that succeeds has not written them. So calls of
+//   msync exclude each other, and none that comes after the failure, or beside it, can return as if all were well.
 // - Views are made in windows of just under 4 GiB, the most there can be (see `libc.view` for why), and cut into segments when first asked for.
 //   Hence a segment's `bytes` do not start at 0 of their `buffer`.
 
@@ -16,10 +19,11 @@ import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_
 import type { PhysicalSegmentId } from '../media/layout.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
+import { errno } from './errno-codes.js';
 import { fileSystemOf, madvise, mmap, msync, munmap, view } from './libc.js';
 import { MADV_NORMAL, MADV_RANDOM, MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
 import { preallocate } from './preallocate.js';
-import { systemErrorFrom } from './system-error.js';
+import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
 
 /** All that another thread or a child process needs to use a mapped cache device; structured-cloneable and JSON. */
 export interface CacheDeviceHandle {
@@ -32,7 +36,15 @@ export interface CacheDeviceHandle {
   readonly readOnly: boolean;
   /** Of the mapping in this process. */
   readonly address: number;
+  /** Words: 1 while some thread persists; the errno with which one failed, or 0. */
+  readonly persistState: SharedArrayBuffer;
 }
+
+/** What a process that inherits the descriptor needs; JSON. */
+export type InheritedCacheDevice = Omit<CacheDeviceHandle, 'address' | 'persistState'>;
+
+const PERSISTING = 0;
+const FAILED_ERRNO = 1;
 
 /** Just under 4 GiB, where ArrayBuffers end. */
 const WINDOW_SEGMENTS = 255;
@@ -88,10 +100,10 @@ export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = 
 }
 
 /** Maps a device whose descriptor this process inherited. The lock came with it. */
-export function adoptCacheDevice(handle: Omit<CacheDeviceHandle, 'address'>): MappedCacheDevice {
+export function adoptCacheDevice(handle: InheritedCacheDevice): MappedCacheDevice {
   const protection = handle.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
   const address = attempt(`${handle.path}: map`, () => mmap(mappedBytesOf(handle.sizeBytes), protection, MAP_SHARED, handle.fd, 0));
-  return new MappedCacheDevice({ ...handle, address }, true);
+  return new MappedCacheDevice({ ...handle, address, persistState: new SharedArrayBuffer(8) }, true);
 }
 
 /** Views, in another thread of the process, what that process has mapped. The owner must outlive it. */
@@ -109,6 +121,7 @@ export class MappedCacheDevice implements CacheDevice {
   readonly #address: number;
   readonly #mappedBytes: number;
   readonly #owner: boolean;
+  readonly #persistState: Int32Array;
   readonly #windows: (ArrayBuffer | undefined)[] = [];
   readonly #segments: (SegmentView | undefined)[];
   #open = true;
@@ -123,6 +136,7 @@ export class MappedCacheDevice implements CacheDevice {
     this.#address = handle.address;
     this.#mappedBytes = mappedBytesOf(handle.sizeBytes);
     this.#owner = owner;
+    this.#persistState = new Int32Array(handle.persistState);
     this.#segments = new Array<SegmentView | undefined>(this.segmentCount).fill(undefined);
     this.control = viewOf(view(handle.address, SEGMENTS_OFFSET), 0, SEGMENTS_OFFSET);
   }
@@ -142,10 +156,26 @@ export class MappedCacheDevice implements CacheDevice {
     this.#requireOpen();
     if (this.persistence === 'memory' || lengthBytes === 0) return;
     const start = deviceOffset - (deviceOffset % PAGE_BYTES);
+    const state = this.#persistState;
+    // A wake-up can't be missed: wait returns at once if the word is no longer 1, and whoever sets it to 0 notifies after that.
+    while (Atomics.compareExchange(state, PERSISTING, 0, 1) !== 0) Atomics.wait(state, PERSISTING, 1);
     try {
-      msync(this.#address + start, deviceOffset + lengthBytes - start);
+      if (state[FAILED_ERRNO] !== 0) {
+        throw systemError(`${this.handle.path}: nothing counts as durable since a sync failed`, state[FAILED_ERRNO]!, 'io');
+      }
+      this.#sync(start, deviceOffset + lengthBytes);
+    } finally {
+      Atomics.store(state, PERSISTING, 0);
+      Atomics.notify(state, PERSISTING, 1);
+    }
+  }
+
+  #sync(start: number, end: number): void {
+    try {
+      msync(this.#address + start, end - start);
     } catch (error) {
-      throw systemErrorFrom(`${this.handle.path}: sync of ${lengthBytes} bytes at ${deviceOffset}`, error, 'io');
+      this.#persistState[FAILED_ERRNO] = errnoOf(error) ?? errno.EIO;
+      throw systemErrorFrom(`${this.handle.path}: sync of ${end - start} bytes at ${start}`, error, 'io');
     }
   }
 

@@ -27,7 +27,7 @@ import { signal } from '../shared/event-word.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
-import { DataThread, GatewayWord, createGatewayShared } from './gateway-shared.js';
+import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import type { QueueWorkerStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
@@ -275,7 +275,13 @@ class ThreadedEngine implements Engine {
     if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'gc_percent: the volume is mounted read-only');
     if (!Number.isInteger(percent) || percent < 0 || percent > 90)
       throw new PcacheError('usage', `gc_percent ${percent}: it must be 0 to 90`);
-    this.#cache.records.storeGcPercent(percent);
+    try {
+      this.#cache.records.storeGcPercent(percent);
+    } catch (error) {
+      // The kernel tells of a failed write once: whoever hears it must see to it that no later flush is answered with success.
+      if (failCache(this.#shared, error)) this.#options.log.error({ error: messageOf(error) }, 'cache device');
+      throw error;
+    }
     signal(this.#shared.cache.words, Word.backgroundWorkEvent);
   }
 

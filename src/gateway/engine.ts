@@ -2,7 +2,7 @@
 // the engine process (engine-process) serves the control socket with it and ends it. The engine's main thread touches no data.
 
 import type { InheritedBackingDevice } from '../device/file-backing-device.js';
-import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
+import type { InheritedCacheDevice } from '../device/mapped-cache-device.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
@@ -14,7 +14,7 @@ export interface EngineStart {
    * Open and locked by the supervisor, descriptors as numbered in this process; the locks belong to the open file descriptions, so this process
    * holds them too. For `adoptCacheDevice` and `adoptBackingDevice`.
    */
-  readonly cache: Omit<CacheDeviceHandle, 'address'>;
+  readonly cache: InheritedCacheDevice;
   readonly backing: InheritedBackingDevice;
   /** Name of the mount point, see mount-point-name. No call of this process may touch it. */
   readonly mountpoint: string;

@@ -17,7 +17,9 @@ import type { RequestSlotsHandle } from '../fuse/request-slots.js';
 import { RequestSlots } from '../fuse/request-slots.js';
 import { IntRing } from '../shared/int-ring.js';
 import type { IntRingState } from '../shared/int-ring.js';
-import { sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
+import { Word, sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
+import { messageOf } from '../errors.js';
+import { signal } from '../shared/event-word.js';
 import { SharedText, createSharedText } from './shared-text.js';
 import type { StatusFacts } from './status.js';
 import { createTextFiles } from './text-files.js';
@@ -32,7 +34,10 @@ export const GatewayWord = {
   /** Not 0: the background worker ends after its step, the log worker once everything is durable. */
   stopBackground: 2,
   stopLog: 3,
-  /** Not 0: the cache device could not make something durable; flushes get EIO from then on. */
+  /**
+   * Not 0: the cache device could not make something durable, or the log is damaged. From then on flushes get EIO, nothing is written back or
+   * collected, and writes for which there is no room get EIO too. Reads, and writes for which there is room, go on.
+   */
   cacheFailed: 4,
   count: 8,
 } as const;
@@ -42,6 +47,14 @@ export const GatewayNumber = {
   lastWriteMs: 0,
   count: 1,
 } as const;
+
+/** See GatewayWord.cacheFailed. Wakes all who wait for what will not come any more. Returns whether this is the first that is known of it. */
+export function failCache({ words, cache, cacheError }: GatewayShared, error: unknown): boolean {
+  const isFirst = new SharedText(cacheError).set(messageOf(error), Date.now());
+  Atomics.store(words, GatewayWord.cacheFailed, 1);
+  for (const event of [Word.logWorkEvent, Word.backgroundWorkEvent, Word.roomEvent]) signal(cache.words, event);
+  return isFirst;
+}
 
 export interface GatewayShared {
   readonly cache: CacheShared;
@@ -118,6 +131,11 @@ export class DataThread {
     this.flushes = IntRing.attach(shared.flushes);
     this.cacheError = new SharedText(shared.cacheError);
     this.backingError = new SharedText(shared.backingError);
+  }
+
+  /** As `failCache`. */
+  failCache(error: unknown): boolean {
+    return failCache(this.shared, error);
   }
 
   isSet(word: number): boolean {

@@ -6,7 +6,8 @@ import type { RequestSlot } from '../fuse/request-slots.js';
 import type { IntRing } from '../shared/int-ring.js';
 import { GatewayWord } from './gateway-shared.js';
 import type { DataThread } from './gateway-shared.js';
-import { noteError, tellMain } from './thread-messages.js';
+import { noteRequestError } from './request-errors.js';
+import { tellMain } from './thread-messages.js';
 
 /** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
 const WAIT_MS = 1000;
@@ -28,6 +29,6 @@ export function serveLane(thread: DataThread, lane: IntRing, serve: (tuple: Int3
 export function answer(thread: DataThread, slot: RequestSlot, result: number): void {
   const name = slot.row?.name ?? 'request';
   const failure = sendAnswer(slot, result);
-  if (failure !== 0) noteError(name, new PcacheError('io', `answer refused by the kernel: errno ${-failure}`, { errno: -failure }));
+  if (failure !== 0) noteRequestError(name, new PcacheError('io', `answer refused by the kernel: errno ${-failure}`, { errno: -failure }));
   thread.slots.give(slot);
 }

@@ -7,7 +7,6 @@
 import { sendAnswer } from '../fuse/answer.js';
 import { Word } from '../cache/shared-state.js';
 import { errno } from '../device/errno-codes.js';
-import { messageOf } from '../errors.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, wait } from '../shared/event-word.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
@@ -51,11 +50,6 @@ function answerFlushes(failure: number): void {
   waiting.length = kept;
 }
 
-function fail(error: unknown): void {
-  if (thread.cacheError.set(messageOf(error), Date.now())) noteError('cache device', error);
-  Atomics.store(shared.words, GatewayWord.cacheFailed, 1);
-}
-
 /** One pass. Returns whether there was something to do. */
 function step(): boolean {
   if (thread.isSet(GatewayWord.cacheFailed)) return false;
@@ -64,7 +58,7 @@ function step(): boolean {
   try {
     return cache.logStep(hurry ? 0 : KSET_AGE_MS);
   } catch (error) {
-    fail(error);
+    if (thread.failCache(error)) noteError('cache device, whose flushes fail from now on', error);
     return false;
   }
 }

@@ -14,6 +14,7 @@ export class Maintenance {
   readonly #writeback: Writeback;
   readonly #collector: Collector;
   readonly #buffer = alignedBuffer(WRITE_BYTES_MAX);
+  #isBackingFailure = false;
 
   constructor(cache: Cache, backing: BackingDevice) {
     this.#backing = backing;
@@ -21,16 +22,25 @@ export class Maintenance {
     this.#collector = new Collector(cache);
   }
 
+  /** Whether what `writebackStep` threw last was about the backing device; if not, it was about the cache device or the log. */
+  get isBackingFailure(): boolean {
+    return this.#isBackingFailure;
+  }
+
   /**
    * Writes one batch to the backing device, flushes it, and moves dirty_tail. Returns whether there was one. Throws PcacheError `io` (or
-   * `no-space`) if the backing device fails: then nothing has moved and the batch will be tried again; `damaged` if the log is.
+   * `no-space`) if the backing device fails: then nothing has moved and the batch will be tried again; `io` if the cache device does (see
+   * `isBackingFailure`); `damaged` if the log is.
    */
   writebackStep(): boolean {
+    this.#isBackingFailure = false;
     if (!this.#writeback.plan()) return false;
+    this.#isBackingFailure = true;
     const { pieces } = this.#writeback;
     let at = 0;
     while (at < pieces.count) at = this.#writeRun(at);
     if (pieces.count > 0) this.#backing.flush();
+    this.#isBackingFailure = false;
     return this.#writeback.complete();
   }
 

@@ -7,7 +7,8 @@ import { errnoFor } from './errno-of.js';
 import { DataThread } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { answer, serveLane } from './lane.js';
-import { noteError, threadStart } from './thread-messages.js';
+import { noteRequestError } from './request-errors.js';
+import { threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
 const thread = new DataThread(threadStart() as DataThreadStart);
@@ -31,7 +32,7 @@ function answerRead(slot: RequestSlot): void {
       result = length;
     } catch (error) {
       counters[COUNTER.read_errors]! += 1;
-      noteError(`read of ${length} bytes at ${request.offsetBytes}`, error);
+      noteRequestError(`read of ${length} bytes at ${request.offsetBytes}`, error);
       result = -errnoFor(error);
     }
   }

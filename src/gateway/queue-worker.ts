@@ -3,7 +3,8 @@
 import { serveQueue } from '../fuse/dev-fuse-transport.js';
 import { DataThread } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
-import { noteError, tellMain, threadStart } from './thread-messages.js';
+import { noteRequestError } from './request-errors.js';
+import { tellMain, threadStart } from './thread-messages.js';
 import { VolumeFiles } from './volume-files.js';
 import type { VolumeFilesOptions } from './volume-files.js';
 
@@ -21,7 +22,7 @@ const queueEnd = serveQueue({
   slots: thread.slots,
   fileSystem,
   stopWord: start.shared.words.subarray(0, 1),
-  onError: noteError,
+  onError: noteRequestError,
 });
 thread.end();
 tellMain({ type: 'ended', queueEnd });

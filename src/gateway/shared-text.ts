@@ -44,8 +44,11 @@ export class SharedText {
   /** Returns whether there was a text. */
   clear(): boolean {
     if (Atomics.load(this.#words, LENGTH) === 0) return false;
-    Atomics.store(this.#words, LENGTH, 0);
-    return true;
+    lock(this.#words, LOCK);
+    const wasSet = this.#words[LENGTH] !== 0;
+    this.#words[LENGTH] = 0;
+    unlock(this.#words, LOCK);
+    return wasSet;
   }
 
   get(): Noted | undefined {

@@ -11,7 +11,8 @@ import { errnoFor } from './errno-of.js';
 import { DataThread, GatewayWord } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { answer, serveLane } from './lane.js';
-import { noteError, threadStart } from './thread-messages.js';
+import { noteRequestError } from './request-errors.js';
+import { threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
 /** Bounded, so that an order to stop is seen even if its wake-up went to somebody else. */
@@ -23,6 +24,7 @@ const thread = new DataThread(threadStart() as DataThreadStart);
 const io = new VolumeIo(thread.cache, thread.backing, {
   waitForRoom(seenEpoch) {
     if (thread.isSet(GatewayWord.stopLanes)) throw new PcacheError('closed', 'the volume was unmounted while a write waited for room');
+    if (thread.isSet(GatewayWord.cacheFailed)) throw new PcacheError('io', 'no room, and none will come: the cache device fails');
     wait(thread.shared.cache.words, Word.roomEvent, seenEpoch, WAIT_MS);
   },
 });
@@ -65,7 +67,7 @@ function serve(slot: RequestSlot, progress: number): void {
       if (result === undefined) return;
     } catch (error) {
       counters[COUNTER.write_errors]! += 1;
-      noteError(`${slot.row?.name ?? 'request'} of ${slot.request.sizeBytes} bytes at ${slot.request.offsetBytes}`, error);
+      noteRequestError(`${slot.row?.name ?? 'request'} of ${slot.request.sizeBytes} bytes at ${slot.request.offsetBytes}`, error);
       result = -errnoFor(error);
     }
   }

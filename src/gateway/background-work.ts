@@ -1,0 +1,110 @@
+// What the background worker does, in bounded steps, and what it makes of failures. It has neither a thread nor a clock of its own, so a test can
+// run it step by step.
+//
+// Invariants:
+// - A backing device that fails loses nothing: dirty_tail stays and the batch is written and flushed again as a whole, after a pause that doubles
+//   from 100 ms to 30 s. A flush that fails says nothing about what was written before it, so no part of the batch counts.
+// - A cache device that fails, or a log that is damaged, ends all background work: no dirty_tail moves and no segment is freed, since nothing that
+//   would be stored about it counts as durable.
+
+import { PcacheError } from '../errors.js';
+import type { Maintenance } from './maintenance.js';
+
+export const PAUSE_FIRST_MS = 100;
+export const PAUSE_LAST_MS = 30_000;
+
+/** Pauses between attempts, each twice as long as the one before. Times are milliseconds of a monotonic clock. */
+export class RetryPause {
+  #pauseMs = 0;
+  #endMs = Number.NEGATIVE_INFINITY;
+
+  failed(nowMs: number): void {
+    this.#pauseMs = Math.min(PAUSE_LAST_MS, Math.max(PAUSE_FIRST_MS, this.#pauseMs * 2));
+    this.#endMs = nowMs + this.#pauseMs;
+  }
+
+  worked(): void {
+    this.#pauseMs = 0;
+    this.#endMs = Number.NEGATIVE_INFINITY;
+  }
+
+  /** 0 if there is no pause, or it is over. */
+  leftMs(nowMs: number): number {
+    return Math.max(0, this.#endMs - nowMs);
+  }
+}
+
+/** Who is told of failures. */
+export interface FailureReports {
+  /** Called for every attempt that failed. */
+  backingFailed(error: unknown): void;
+  /** A batch reached the backing device; called whether or not one failed before. */
+  backingWorks(): void;
+  /** Called once. */
+  cacheFailed(what: 'writeback' | 'gc', error: unknown): void;
+}
+
+export class BackgroundWork {
+  readonly #maintenance: Maintenance;
+  readonly #clock: () => number;
+  readonly #reports: FailureReports;
+  readonly #pause = new RetryPause();
+  #isEnded = false;
+
+  constructor(maintenance: Maintenance, clock: () => number, reports: FailureReports) {
+    this.#maintenance = maintenance;
+    this.#clock = clock;
+    this.#reports = reports;
+  }
+
+  /** How long the present pause still is; 0 if there is none. */
+  get pauseLeftMs(): number {
+    return this.#isEnded ? 0 : this.#pause.leftMs(this.#clock());
+  }
+
+  /** Somebody else found that the cache device fails. */
+  end(): void {
+    this.#isEnded = true;
+  }
+
+  /** One step of the collector if it is wanted, and one batch unless there is a pause. Returns whether anything was done. Never throws. */
+  step(): boolean {
+    const collected = this.#collect();
+    return this.#writeBack() || collected;
+  }
+
+  #collect(): boolean {
+    if (this.#isEnded) return false;
+    try {
+      return this.#maintenance.gcStep();
+    } catch (error) {
+      this.#endWith('gc', error);
+      return false;
+    }
+  }
+
+  #writeBack(): boolean {
+    if (this.pauseLeftMs > 0 || this.#isEnded) return false;
+    try {
+      const did = this.#maintenance.writebackStep();
+      if (did) {
+        this.#pause.worked();
+        this.#reports.backingWorks();
+      }
+      return did;
+    } catch (error) {
+      if (this.#maintenance.isBackingFailure && error instanceof PcacheError) {
+        this.#pause.failed(this.#clock());
+        this.#reports.backingFailed(error);
+      } else {
+        this.#endWith('writeback', error);
+      }
+      return false;
+    }
+  }
+
+  #endWith(what: 'writeback' | 'gc', error: unknown): void {
+    this.#isEnded = true;
+    this.#reports.cacheFailed(what, error);
+  }
+}
