@@ -64,6 +64,7 @@ const cPrctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', '
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
+const cSendmsg = library.func('sendmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
 const cSocketpair = library.func('socketpair', 'int', ['int', 'int', 'int', 'void *']) as Call<
   [domain: N, type: N, protocol: N, fds: CallMemory]
 >;
@@ -241,6 +242,11 @@ export function pinThreadToCpu(cpu: number): void {
 /** recvmsg(2); `message` is a struct msghdr. Returns the bytes received. */
 export function recvmsg(fd: number, message: Uint8Array, flags: number): number {
   return checked(cRecvmsg(fd, message, flags), 'recvmsg');
+}
+
+/** sendmsg(2); `message` is a struct msghdr. Returns the bytes sent. */
+export function sendmsg(fd: number, message: Uint8Array, flags: number): number {
+  return checked(cSendmsg(fd, message, flags), 'sendmsg');
 }
 
 /** Two connected sockets. */

@@ -1,6 +1,6 @@
 // The main module of the engine process, which the supervisor forks.
 
 import { runEngineProcess } from './engine-process.js';
-import { startEngine } from './engine-threads.js';
+import { threadedEngine } from './engine-threads.js';
 
-runEngineProcess(startEngine);
+runEngineProcess(threadedEngine());

@@ -1,49 +1,70 @@
-// The life of an engine process, around an engine: start as the supervisor says, serve the control socket, end in order when the volume is
-// unmounted, die at once when something breaks (the supervisor starts another), and end when the supervisor is gone, taking the mount along.
-// Invariants: the supervisor has heard why before the process ends; signals meant for the whole group are left to the supervisor.
+// The life of an engine process, around an engine: wait as a spare, start as the supervisor says, serve the control socket, end in order when the
+// volume is unmounted, die at once when something breaks (the supervisor starts another), and end when the supervisor is gone, taking the mount along.
+// Invariants:
+// - Until it is started it holds nothing of the volume: no descriptor, no lock, no mapping, no file. So a spare can't be in anybody's way, dead or alive.
+// - The supervisor has heard why before the process ends; signals meant for the whole group are left to the supervisor.
 
+import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
+import { receiveFileDescriptors } from '../device/descriptor-passing.js';
 import { ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
-import type { Engine, StartEngine } from './engine.js';
+import { withDescriptors, type Engine, type EngineProgram, type StartEngine } from './engine.js';
 import { createLog, type Logger } from './log.js';
 import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
-import type { EngineMessage, EngineStartMessage } from './process-messages.js';
+import { ENGINE_SOCKET_FD, type EngineMessage, type EnginePrepareMessage, type EngineStartMessage } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
 import { takeMountAway } from './take-mount-away.js';
 
 /** The kernel should rather end whoever fills the volume than who has to write it back. */
 const OOM_SCORE_ADJ = -900;
+/** What `ps` shows of an engine that waits to be needed, and of one that works. */
+const SPARE_TITLE = 'pcache-spare';
+const ENGINE_TITLE = 'pcache-engine';
 /** How long an engine without supervisor waits for its users to see the unmounting, and then for its log to be closed. */
 const ORPHAN_UNMOUNT_MS = 3000;
 const ORPHAN_STOP_MS = 60_000;
 
 /** Called once, by the main module of an engine process. */
-export function runEngineProcess(startEngine: StartEngine): void {
-  process.title = 'pcache-engine';
+export function runEngineProcess(program: EngineProgram): void {
+  process.title = SPARE_TITLE;
   if (process.send === undefined) {
     process.stderr.write('pcache: engine: started by `pcache mount` only\n');
     exitProcess(EXIT_FAILED);
   }
-  process.once('message', (message: EngineStartMessage) => {
-    const life = new EngineProcess(message);
-    void life.run(startEngine);
+  // Threads inherit this, so it comes before any is made.
+  const isIoFlusher = ioFlusher();
+  // Without supervisor there is nothing to wait for; threads that are parked would keep the process.
+  const endSpare = (): void => exitWithoutThreads(EXIT_FAILED);
+  process.on('disconnect', endSpare);
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
+  process.on('message', (message: EnginePrepareMessage | EngineStartMessage) => {
+    if (message.type === 'prepare') {
+      // What fails here fails the process, and the supervisor makes another.
+      void program.prepare?.(message.outline);
+      return;
+    }
+    process.title = ENGINE_TITLE;
+    process.off('disconnect', endSpare);
+    void new EngineProcess(message, isIoFlusher).run(program.start);
   });
 }
 
 class EngineProcess {
   readonly #message: EngineStartMessage;
   readonly #log: Logger;
+  readonly #isIoFlusher: boolean;
   #engine: Engine | undefined;
   #server: ControlServer | undefined;
   #ending = false;
 
-  constructor(message: EngineStartMessage) {
+  constructor(message: EngineStartMessage, isIoFlusher: boolean) {
     this.#message = message;
+    this.#isIoFlusher = isIoFlusher;
     this.#log = createLog({ name: 'engine', level: message.logLevel, format: message.logFormat });
   }
 
@@ -58,7 +79,9 @@ class EngineProcess {
     this.#protectMemory();
     const { start, socket } = this.#message;
     try {
-      this.#engine = await startEngine({ ...start, log: this.#log });
+      const fds = receiveFileDescriptors(ENGINE_SOCKET_FD);
+      closeSync(ENGINE_SOCKET_FD);
+      this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log });
       this.#server = await ControlServer.start(socket, this.#handlerOf(this.#engine), this.#log);
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'cannot start');
@@ -142,8 +165,7 @@ class EngineProcess {
   }
 
   #protectMemory(): void {
-    // Threads inherit the first, so it comes before they are made.
-    this.#log.debug({ ioFlusher: ioFlusher(), oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) }, 'memory protection');
+    this.#log.debug({ ioFlusher: this.#isIoFlusher, oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) }, 'memory protection');
   }
 
   #tell(message: EngineMessage): void {

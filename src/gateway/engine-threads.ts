@@ -6,7 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import { Cache } from '../cache/cache.js';
 import { openCache } from '../cache/open.js';
 import type { OpenedCache } from '../cache/open.js';
@@ -24,11 +24,13 @@ import { cacheFlagsOf } from '../media/cache-info.js';
 import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
-import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
+import type { Engine, EngineEnd, EngineOptions, EngineProgram, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
+import { ParkedThreads } from './parked-threads.js';
+import type { ThreadKind } from './parked-threads.js';
 import type { QueueWorkerStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
@@ -44,14 +46,23 @@ const GC_PERCENT_SHIFT = 6;
 const GC_PERCENT_MASK = 0x7f;
 const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
 
+/** The program of an engine process; `threads` is where data threads come from. */
+export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
+  return {
+    prepare: ({ workers, readOnly }) => threads.park(threadKinds(workers, readOnly)),
+    start: (options) => startEngine(options, threads),
+  };
+}
+
 /** Throws PcacheError as `openCache`; see `StartEngine`. */
-export async function startEngine(options: EngineOptions): Promise<Engine> {
+async function startEngine(options: EngineOptions, threads: ParkedThreads): Promise<Engine> {
+  threads.release();
   const device = adoptCacheDevice(options.cache);
   let backing: FileBackingDevice | undefined;
   let engine: ThreadedEngine;
   try {
     backing = adoptBackingDevice(options.backing);
-    engine = new ThreadedEngine(options, device, backing);
+    engine = new ThreadedEngine(options, device, backing, threads);
   } catch (error) {
     backing?.close();
     device.close();
@@ -60,6 +71,23 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   // From here on threads use the mapping: if one fails to start, the process ends, and the mapping with it.
   await engine.start();
   return engine;
+}
+
+const queueKind = (index: number): ThreadKind => ({ name: `queue ${index}`, file: './queue-worker.js' });
+const missKind = (index: number): ThreadKind => ({ name: `miss ${index}`, file: './miss-worker.js' });
+const LOG_KIND: ThreadKind = { name: 'log', file: './log-worker.js' };
+const WRITE_KIND: ThreadKind = { name: 'write', file: './write-worker.js' };
+const BACKGROUND_KIND: ThreadKind = { name: 'background', file: './background-worker.js' };
+
+/** All data threads of an engine, those first that users wait for most. */
+function threadKinds(workers: number, readOnly: boolean): ThreadKind[] {
+  return [
+    ...Array.from({ length: workers }, (_, index) => queueKind(index)),
+    LOG_KIND,
+    WRITE_KIND,
+    ...Array.from({ length: MISS_WORKERS }, (_, index) => missKind(index)),
+    ...(readOnly ? [] : [BACKGROUND_KIND]),
+  ];
 }
 
 interface Thread {
@@ -76,6 +104,7 @@ class ThreadedEngine implements Engine {
   readonly #options: EngineOptions;
   readonly #device: MappedCacheDevice;
   readonly #backing: FileBackingDevice;
+  readonly #parked: ParkedThreads;
   readonly #opened: OpenedCache;
   readonly #shared: GatewayShared;
   readonly #cache: Cache;
@@ -88,7 +117,8 @@ class ThreadedEngine implements Engine {
   #stopping: Promise<void> | undefined;
 
   /** Throws PcacheError as `openCache`. */
-  constructor(options: EngineOptions, device: MappedCacheDevice, backing: FileBackingDevice) {
+  constructor(options: EngineOptions, device: MappedCacheDevice, backing: FileBackingDevice, parked: ParkedThreads) {
+    this.#parked = parked;
     this.#options = options;
     this.#device = device;
     this.#backing = backing;
@@ -162,7 +192,7 @@ class ThreadedEngine implements Engine {
     if (this.#options.resume) this.#resume(fuseFds[0]!);
     for (let index = 0; index < queueCount; index++) {
       const start: Omit<QueueWorkerStart, 'shared'> = { fuseFd: fuseFds[index % fuseFds.length]!, files, head: index, counterSlice: index };
-      this.#queues.push(this.#thread(`queue ${index}`, './queue-worker.js', start));
+      this.#queues.push(this.#thread(queueKind(index), start));
     }
     // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
     await Promise.all(this.#queues.map((thread) => thread.ready));
@@ -171,14 +201,14 @@ class ThreadedEngine implements Engine {
   }
 
   #startOthers(queueCount: number): void {
-    this.#log = this.#thread('log', './log-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
-    this.#lanes.push(this.#thread('write', './write-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS }));
+    this.#log = this.#thread(LOG_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
+    this.#lanes.push(this.#thread(WRITE_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS }));
     for (let index = 0; index < MISS_WORKERS; index++) {
       // All that misses bring in goes to one data head, after those of the queue workers.
-      this.#lanes.push(this.#thread(`miss ${index}`, './miss-worker.js', { head: queueCount, counterSlice: queueCount + index }));
+      this.#lanes.push(this.#thread(missKind(index), { head: queueCount, counterSlice: queueCount + index }));
     }
     if (!this.#options.options.readOnly) {
-      this.#background = this.#thread('background', './background-worker.js', { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
+      this.#background = this.#thread(BACKGROUND_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
     }
   }
 
@@ -213,8 +243,10 @@ class ThreadedEngine implements Engine {
     }
   }
 
-  #thread(name: string, file: string, start: Omit<DataThreadStart, 'shared'>): Thread {
-    const worker = new Worker(new URL(file, import.meta.url), { name: `pcache ${name}`, workerData: { ...start, shared: this.#shared } });
+  #thread(kind: ThreadKind, start: Omit<DataThreadStart, 'shared'>): Thread {
+    const { name } = kind;
+    const parked = this.#parked.take(kind);
+    const { worker } = parked;
     let isReady = (): void => undefined;
     const ready = new Promise<void>((resolve, reject) => {
       isReady = resolve;
@@ -225,13 +257,14 @@ class ThreadedEngine implements Engine {
     worker.on('message', (message: ThreadMessage) => {
       if (message.type === 'ready') isReady();
       else if (message.type === 'note') this.#options.log[message.level](`${name}: ${message.text}`);
-      else thread.queueEnd = message.queueEnd;
+      else if (message.type === 'ended') thread.queueEnd = message.queueEnd;
     });
     worker.on('error', (error) =>
       this.#end({ reason: 'failed', error: new PcacheError('internal', `${name} thread: ${messageOf(error)}`, { cause: error }) }),
     );
     // Whoever awaits `ready` hears of it; nobody else must crash the process over it.
     ready.catch(() => undefined);
+    parked.go({ ...start, shared: this.#shared });
     return thread;
   }
 

@@ -11,8 +11,8 @@ import type { StatusSnapshot } from './status.js';
 /** Everything an engine is started with, but for its log. Structured-cloneable: it comes from the supervisor in a message. */
 export interface EngineStart {
   /**
-   * Open and locked by the supervisor, descriptors as numbered in this process; the locks belong to the open file descriptions, so this process
-   * holds them too. For `adoptCacheDevice` and `adoptBackingDevice`.
+   * Open and locked by the supervisor, descriptors as numbered in this process (see `withDescriptors`); the locks belong to the open file
+   * descriptions, so this process holds them too. For `adoptCacheDevice` and `adoptBackingDevice`.
    */
   readonly cache: InheritedCacheDevice;
   readonly backing: InheritedBackingDevice;
@@ -37,6 +37,22 @@ export interface EngineStart {
   /** When the volume was mounted, milliseconds since 1970. */
   readonly startedMs: number;
   readonly engineRestarts: number;
+}
+
+/**
+ * The descriptors of an engine, in the order in which its supervisor sends them, and a start in which they are numbered as they were received.
+ */
+export const ENGINE_CACHE_PLACE = 0;
+export const ENGINE_BACKING_PLACE = 1;
+export const ENGINE_FIRST_FUSE_PLACE = 2;
+
+export function withDescriptors(start: EngineStart, fds: readonly number[]): EngineStart {
+  return {
+    ...start,
+    cache: { ...start.cache, fd: fds[ENGINE_CACHE_PLACE]! },
+    backing: { ...start.backing, fd: fds[ENGINE_BACKING_PLACE]! },
+    fuseFds: fds.slice(ENGINE_FIRST_FUSE_PLACE),
+  };
 }
 
 export interface EngineOptions extends EngineStart {
@@ -77,3 +93,13 @@ export interface Engine {
 
 /** Resolves when the volume can be read. Rejects with a PcacheError and leaves nothing running if it can't. */
 export type StartEngine = (options: EngineOptions) => Promise<Engine>;
+
+/** What is known of an engine before it is needed. */
+export type EngineOutline = Pick<MountOptions, 'workers' | 'readOnly'>;
+
+/** What the main module of an engine process is made of. */
+export interface EngineProgram {
+  /** In a spare engine: does beforehand what takes long and needs nothing of the volume. May still be under way when `start` is called. */
+  readonly prepare?: (outline: EngineOutline) => Promise<void>;
+  readonly start: StartEngine;
+}

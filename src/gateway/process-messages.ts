@@ -2,7 +2,7 @@
 // are this program in one version, and the channel has no other user, so messages are typed and not validated.
 
 import type { ControlErrorBody } from './control-protocol.js';
-import type { EngineStart } from './engine.js';
+import type { EngineOutline, EngineStart } from './engine.js';
 import type { LogLevel, LogOptions } from './log.js';
 import type { MountOptions } from './mount-options.js';
 
@@ -29,7 +29,13 @@ export type MountOutcome =
   | { readonly type: 'ready'; readonly supervisorPid: number; readonly enginePid: number; readonly volumeBytes: number }
   | { readonly type: 'failed'; readonly error: ControlErrorBody };
 
-/** Supervisor to engine. */
+/** Supervisor to a spare engine: do beforehand what can be done. The start may come at any time, or never. */
+export interface EnginePrepareMessage {
+  readonly type: 'prepare';
+  readonly outline: EngineOutline;
+}
+
+/** Supervisor to engine, once. The descriptors come at the same time over the socket ENGINE_SOCKET_FD, and are numbered by their place there. */
 export interface EngineStartMessage {
   readonly type: 'start';
   readonly start: EngineStart;
@@ -38,6 +44,9 @@ export interface EngineStartMessage {
   readonly logLevel: LogLevel;
   readonly logFormat: LogOptions['format'];
 }
+
+/** Number of that socket in the engine: 0 to 2 as usual, 3 the message channel. */
+export const ENGINE_SOCKET_FD = 4;
 
 /** Engine to supervisor. */
 export type EngineMessage =

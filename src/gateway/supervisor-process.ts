@@ -6,12 +6,12 @@ import { errorBody } from './control-protocol.js';
 import { createLog } from './log.js';
 import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
 import type { MountMessage, MountOutcome, MountPlan } from './process-messages.js';
-import { Supervisor, type SupervisorEvents } from './supervisor.js';
+import { Supervisor, type SupervisorEvents, type SupervisorParts } from './supervisor.js';
 
 /** Resolves with the exit status when the volume is unmounted. Rejects with a PcacheError as `Supervisor.run` does. */
-export async function supervise(plan: MountPlan, events: SupervisorEvents, engineMain?: URL): Promise<number> {
+export async function supervise(plan: MountPlan, events: SupervisorEvents, parts?: SupervisorParts): Promise<number> {
   return runWithSignals(
-    new Supervisor(plan, createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat }), events, engineMain),
+    new Supervisor(plan, createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat }), events, parts),
   );
 }
 
@@ -27,7 +27,7 @@ async function runWithSignals(supervisor: Supervisor): Promise<number> {
 }
 
 /** Called once, by the main module of a background supervisor: takes the plan from the command line and tells it the outcome. */
-export function runSupervisorProcess(engineMain?: URL): void {
+export function runSupervisorProcess(parts?: SupervisorParts): void {
   process.title = 'pcache';
   if (process.send === undefined) {
     process.stderr.write('pcache: supervisor: started by `pcache mount` only\n');
@@ -35,10 +35,10 @@ export function runSupervisorProcess(engineMain?: URL): void {
   }
   // The folder it was started in must not stay busy because of it.
   process.chdir('/');
-  process.once('message', ({ plan }: MountMessage) => void serveInBackground(plan, engineMain));
+  process.once('message', ({ plan }: MountMessage) => void serveInBackground(plan, parts));
 }
 
-async function serveInBackground(plan: MountPlan, engineMain: URL | undefined): Promise<void> {
+async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undefined): Promise<void> {
   const outcome = new OutcomeChannel();
   try {
     const log = createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat });
@@ -51,7 +51,7 @@ async function serveInBackground(plan: MountPlan, engineMain: URL | undefined): 
       plan,
       log,
       { ready: ({ enginePid, volumeBytes }) => outcome.tell({ type: 'ready', supervisorPid: process.pid, enginePid, volumeBytes }) },
-      engineMain,
+      parts,
     );
     // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
     process.once('disconnect', () => {

@@ -1,12 +1,13 @@
-// The supervisor: a small process that opens and locks both devices, mounts, holds every FUSE descriptor, and keeps an engine running on them.
-// Requests in progress belong to the open descriptors, so an engine may die and its successor answers them: users notice nothing.
+// The supervisor: a small process that opens and locks both devices, mounts, holds every FUSE descriptor, and keeps an engine running on them, and a
+// spare one beside it. Requests in progress belong to the open descriptors, so an engine may die and its successor answers them: users notice nothing.
 //
 // Invariants:
 // - The supervisor never touches the mount itself, only the kernel's tables about it, so it can't hang on its own file system.
-// - At most one engine process at a time; none is left when `run` resolves.
+// - At most one engine works at a time: the next is started when the one before is gone with all its threads. None is left when `run` resolves, and no
+//   spare.
+// - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
-import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
@@ -16,13 +17,14 @@ import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { negotiate, queueDescriptors } from '../fuse/session.js';
 import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
-import type { EngineStart } from './engine.js';
+import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart } from './engine.js';
+import { EngineChild } from './engine-child.js';
 import { errorAbout } from './error-about.js';
 import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
 import { startTicksOf } from './process-identity.js';
-import type { EngineMessage, EngineStartMessage, MountPlan } from './process-messages.js';
+import type { EngineMessage, MountPlan } from './process-messages.js';
 import { RestartPolicy } from './restart-policy.js';
 import {
   claimEntry,
@@ -33,6 +35,7 @@ import {
   type RuntimeEntry,
   type RuntimePaths,
 } from './runtime-files.js';
+import { SpareEngine } from './spare-engine.js';
 import { takeMountAway } from './take-mount-away.js';
 
 export interface SupervisorEvents {
@@ -40,12 +43,13 @@ export interface SupervisorEvents {
   ready(facts: { enginePid: number; volumeBytes: number }): void;
 }
 
-/** Descriptor numbers in the engine: 0 to 2 as usual, 3 the message channel. */
-const ENGINE_CACHE_FD = 4;
-const ENGINE_BACKING_FD = 5;
-const ENGINE_FIRST_FUSE_FD = 6;
-/** How long an engine that said it ended may take to exit. */
-const EXIT_TIMEOUT_MS = 5000;
+/** What tests replace. */
+export interface SupervisorParts {
+  /** Main module of the engine process. */
+  readonly engineMain?: URL | undefined;
+  readonly restarts?: RestartPolicy | undefined;
+  readonly negotiate?: typeof negotiate | undefined;
+}
 
 interface FuseSession {
   readonly fds: readonly number[];
@@ -64,27 +68,35 @@ export class Supervisor {
   readonly #log: Logger;
   readonly #events: SupervisorEvents;
   readonly #engineMain: URL;
+  readonly #negotiate: typeof negotiate;
   readonly #paths: RuntimePaths;
   readonly #startedMs = Date.now();
-  readonly #restarts = new RestartPolicy();
+  readonly #restarts: RestartPolicy;
+  readonly #spare: SpareEngine;
   #engineRestarts = 0;
   #cache: MappedCacheDevice | undefined;
   #backing: FileBackingDevice | undefined;
   #session: FuseSession | undefined;
   #connection: number | undefined;
   #entry: RuntimeEntry | undefined;
-  #engine: ChildProcess | undefined;
-  #engineSaid: EngineMessage | undefined;
+  #engine: EngineChild | undefined;
   #served = false;
   #interrupted = false;
   #finish: ((outcome: Outcome) => void) | undefined;
 
-  /** `engineMain` is the main module of the engine process. Throws PcacheError if there is no place for the runtime files. */
-  constructor(plan: MountPlan, log: Logger, events: SupervisorEvents, engineMain = new URL('./engine-main.js', import.meta.url)) {
+  /** Throws PcacheError if there is no place for the runtime files. */
+  constructor(plan: MountPlan, log: Logger, events: SupervisorEvents, parts: SupervisorParts = {}) {
     this.#plan = plan;
     this.#log = log;
     this.#events = events;
-    this.#engineMain = engineMain;
+    this.#engineMain = parts.engineMain ?? new URL('./engine-main.js', import.meta.url);
+    this.#restarts = parts.restarts ?? new RestartPolicy();
+    this.#negotiate = parts.negotiate ?? negotiate;
+    this.#spare = new SpareEngine(() => {
+      const child = new EngineChild(this.#engineMain);
+      child.prepare(plan.options);
+      return child;
+    }, log);
     this.#paths = runtimePaths(plan.mountpoint, makeRuntimeDirectory(plan.runtimeDirectory));
   }
 
@@ -97,13 +109,13 @@ export class Supervisor {
     let outcome: Outcome;
     try {
       this.#open();
-      this.#spawnEngine();
+      this.#startEngine(new EngineChild(this.#engineMain));
       outcome = await finished;
     } catch (error) {
       const shown = error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error });
       outcome = { error: shown, logMatters: shown.code === 'internal' };
     }
-    this.#cleanUp(outcome);
+    await this.#cleanUp(outcome);
     if (outcome.error !== undefined) throw outcome.error;
     return outcome.logMatters ? EXIT_FAILED : EXIT_DONE;
   }
@@ -113,7 +125,7 @@ export class Supervisor {
     if (!this.#served) {
       // Nobody was told that there is a volume, so there is nothing to end in order; and an engine may be killed at any time.
       this.#interrupted = true;
-      this.#engine?.kill('SIGKILL');
+      this.#engine?.kill();
       return;
     }
     if (!this.#isMounted()) {
@@ -161,36 +173,23 @@ export class Supervisor {
       readOnly: plan.options.readOnly,
       allowOther: plan.options.allowOther,
     });
-    this.#session = { fds: [fd], negotiated: negotiate(fd) };
+    this.#session = { fds: [fd], negotiated: this.#negotiate(fd) };
     this.#session = { ...this.#session, fds: queueDescriptors(fd, plan.options.workers) };
     this.#connection = connectionNumber(plan.mountpoint);
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
 
-  #spawnEngine(): void {
+  #startEngine(engine: EngineChild): void {
     const plan = this.#plan;
     const fuseFds = this.#session?.fds ?? [];
-    this.#engineSaid = undefined;
-    // Detached: Ctrl-C at a supervisor in the foreground is the supervisor's business alone.
-    const engine = fork(this.#engineMain, [], {
-      detached: true,
-      serialization: 'advanced',
-      stdio: ['ignore', 2, 2, 'ipc', this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds],
-    });
     this.#engine = engine;
-    engine.on('message', (message: EngineMessage) => this.#hear(message));
-    engine.on('error', (error) => {
-      this.#log.error({ error: error.message }, 'engine process');
-      // Without a pid it never ran, and no exit will be told.
-      if (engine.pid === undefined) this.#end(new PcacheError('internal', `engine: cannot be started: ${messageOf(error)}`));
-    });
-    engine.once('exit', (status, signal) => this.#engineExited(status, signal));
+    engine.onMessage = (message) => this.#hear(engine, message);
     const start: EngineStart = {
-      cache: inheritedCache(this.#cache!, ENGINE_CACHE_FD),
-      backing: inheritedBacking(this.#backing!, ENGINE_BACKING_FD),
+      cache: inheritedCache(this.#cache!, ENGINE_CACHE_PLACE),
+      backing: inheritedBacking(this.#backing!, ENGINE_BACKING_PLACE),
       mountpoint: plan.mountpoint,
       mountKind: plan.mountKind,
-      fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_FD + index),
+      fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
       session: this.#session?.negotiated,
       resume: this.#engineRestarts > 0,
       options: plan.options,
@@ -198,43 +197,37 @@ export class Supervisor {
       startedMs: this.#startedMs,
       engineRestarts: this.#engineRestarts,
     };
-    const message: EngineStartMessage = {
-      type: 'start',
-      start,
-      socket: this.#paths.socket,
-      logLevel: plan.logLevel,
-      logFormat: plan.logFormat,
-    };
-    engine.send(message, (error) => {
-      if (error !== null) this.#log.error({ error: error.message }, 'engine process takes no message');
-    });
-    this.#entry = { ...this.#entry!, engine_pid: engine.pid ?? 0 };
+    const { logLevel, logFormat } = plan;
+    const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds];
+    engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat }, fds);
+    void engine.ended.then((how) => this.#engineEnded(engine, how));
+    this.#entry = { ...this.#entry!, engine_pid: engine.pid };
     updateEntry(this.#paths, this.#entry);
   }
 
-  #hear(message: EngineMessage): void {
-    this.#engineSaid = message;
-    if (message.type === 'ready' && !this.#served) {
+  /** Whether a new engine can go on where one died. If not, the requests in progress have nobody to answer them, and the session must end. */
+  get #survivesEngineDeath(): boolean {
+    return this.#session?.negotiated.canResend === true;
+  }
+
+  #hear(engine: EngineChild, message: EngineMessage): void {
+    if (message.type !== 'ready') return;
+    if (!this.#served) {
       this.#served = true;
       // A transport that mounts by itself has done so by now.
       this.#connection ??= connectionNumber(this.#plan.mountpoint);
-      this.#events.ready({ enginePid: this.#engine?.pid ?? 0, volumeBytes: message.volumeBytes });
+      this.#events.ready({ enginePid: engine.pid, volumeBytes: message.volumeBytes });
     }
-    if (message.type === 'ended') {
-      const engine = this.#engine;
-      setTimeout(() => engine?.kill('SIGKILL'), EXIT_TIMEOUT_MS).unref();
-    }
+    if (this.#survivesEngineDeath) this.#spare.want();
   }
 
-  #engineExited(status: number | null, signal: NodeJS.Signals | null): void {
+  #engineEnded({ said }: EngineChild, ended: string): void {
     this.#engine = undefined;
-    const said = this.#engineSaid;
     if (said?.type === 'ended') {
       this.#end(said.error === undefined ? undefined : errorOfBody(said.error));
       return;
     }
-    const how =
-      said?.type === 'fatal' ? said.message : signal === null ? `exited with status ${status ?? 'unknown'}` : `killed by ${signal}`;
+    const how = said?.type === 'fatal' ? said.message : ended;
     if (!this.#served) {
       if (this.#interrupted) this.#end(new PcacheError('closed', `${this.#plan.mountpoint}: interrupted before it was ready`), false);
       else if (said?.type === 'failed') this.#end(this.#refusal(said.error), said.error.code === 'internal');
@@ -242,13 +235,16 @@ export class Supervisor {
       return;
     }
     const reason = said?.type === 'failed' ? said.error.message : how;
-    this.#log.error({ reason }, 'the engine died');
-    if (this.#session === undefined) {
-      this.#end(new PcacheError('internal', `engine: ${reason}: transport libfuse can't go on after that`));
+    if (!this.#survivesEngineDeath) {
+      const what = this.#session === undefined ? `transport ${this.#plan.options.transport}` : 'this kernel (before Linux 6.9)';
+      this.#end(new PcacheError('internal', `engine: ${reason}: ${what} can't go on after that`));
     } else if (this.#restarts.shouldRestart(performance.now())) {
       this.#engineRestarts++;
-      this.#log.warn({ engineRestarts: this.#engineRestarts }, 'starting another engine');
-      this.#spawnEngine();
+      const spare = this.#spare.take();
+      this.#startEngine(spare ?? new EngineChild(this.#engineMain));
+      // Only now: writing to the log takes longer than starting.
+      this.#log.error({ reason }, 'the engine died');
+      this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
     } else {
       this.#end(new PcacheError('internal', `engine: died too often: ${reason}`));
     }
@@ -265,7 +261,7 @@ export class Supervisor {
     this.#finish?.({ error, logMatters });
   }
 
-  #cleanUp({ error, logMatters }: Outcome): void {
+  async #cleanUp({ error, logMatters }: Outcome): Promise<void> {
     if (error !== undefined) this.#log.error({ code: error.code }, error.message);
     if (this.#connection !== undefined && this.#isMounted()) {
       try {
@@ -274,6 +270,7 @@ export class Supervisor {
         this.#log.warn({ error: messageOf(unmountError) }, 'cannot take the mount away');
       }
     }
+    await this.#spare.end();
     for (const fd of this.#session?.fds ?? []) closeSync(fd);
     this.#backing?.close();
     this.#cache?.close();

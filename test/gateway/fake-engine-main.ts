@@ -82,4 +82,4 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
   };
 }
 
-runEngineProcess(startFakeEngine);
+runEngineProcess({ start: startFakeEngine });

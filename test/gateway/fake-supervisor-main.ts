@@ -2,4 +2,4 @@
 
 import { runSupervisorProcess } from '../../src/gateway/supervisor-process.js';
 
-runSupervisorProcess(new URL('./fake-engine-main.js', import.meta.url));
+runSupervisorProcess({ engineMain: new URL('./fake-engine-main.js', import.meta.url) });

@@ -1,0 +1,95 @@
+// An engine process as its supervisor sees it: started, perhaps told to prepare itself, given everything it works on, and gone at some time.
+//
+// Invariants: it has no descriptor of the volume before `start`; `ended` resolves once, when the process is gone with all its threads, so nothing of it
+// changes the cache any more.
+
+import { fork, type ChildProcess } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { sendFileDescriptors } from '../device/descriptor-passing.js';
+import { socketpair } from '../device/libc.js';
+import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from '../device/linux-constants.js';
+import { messageOf } from '../errors.js';
+import type { EngineOutline } from './engine.js';
+import type { EngineMessage, EnginePrepareMessage, EngineStartMessage } from './process-messages.js';
+
+/** How long an engine that said it ended may take to exit. */
+const EXIT_TIMEOUT_MS = 5000;
+
+export class EngineChild {
+  /** Resolves with how it ended: "killed by SIGKILL", say. */
+  readonly ended: Promise<string>;
+  /** The last message. */
+  said: EngineMessage | undefined;
+  onMessage: (message: EngineMessage) => void = () => undefined;
+  readonly #process: ChildProcess;
+  readonly #socket: number;
+  #hasEnded = false;
+
+  /** `engineMain` is the main module of the process. */
+  constructor(engineMain: URL) {
+    const [ours, theirs] = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
+    this.#socket = ours;
+    try {
+      // Detached: Ctrl-C at a supervisor in the foreground is the supervisor's business alone.
+      this.#process = fork(engineMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', 2, 2, 'ipc', theirs] });
+    } finally {
+      closeSync(theirs);
+    }
+    this.#process.on('message', (message: EngineMessage) => this.#hear(message));
+    this.ended = new Promise((resolve) => {
+      const end = (how: string): void => {
+        if (this.#hasEnded) return;
+        this.#hasEnded = true;
+        closeSync(this.#socket);
+        resolve(how);
+      };
+      this.#process.once('exit', (status, signal) => {
+        end(signal === null ? `exited with status ${status ?? 'unknown'}` : `killed by ${signal}`);
+      });
+      this.#process.on('error', (error) => {
+        // Without a pid it never ran, and no exit will be told. Other errors are of messages to a process that is gone, whose exit is.
+        if (this.#process.pid === undefined) end(`cannot be started: ${messageOf(error)}`);
+      });
+    });
+  }
+
+  /** 0 if it could not be started. */
+  get pid(): number {
+    return this.#process.pid ?? 0;
+  }
+
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
+  prepare(outline: EngineOutline): void {
+    this.#send({ type: 'prepare', outline });
+  }
+
+  /** Gives it everything, with copies of `fds`. If it is dead already `ended` tells, as of any other death. */
+  start(message: EngineStartMessage, fds: readonly number[]): void {
+    if (this.#hasEnded) return;
+    try {
+      sendFileDescriptors(this.#socket, fds);
+    } catch {
+      // Its side of the socket is closed: it is dying.
+      return;
+    }
+    this.#send(message);
+  }
+
+  kill(): void {
+    this.#process.kill('SIGKILL');
+  }
+
+  #hear(message: EngineMessage): void {
+    this.said = message;
+    if (message.type === 'ended') setTimeout(() => this.kill(), EXIT_TIMEOUT_MS).unref();
+    this.onMessage(message);
+  }
+
+  #send(message: EnginePrepareMessage | EngineStartMessage): void {
+    // An error here is that of a dying process too.
+    if (this.#process.connected) this.#process.send(message, () => undefined);
+  }
+}

@@ -1,0 +1,79 @@
+// Data threads that have loaded their programs and wait for what they are to work on. Loading takes some 60 ms of a core for each thread, and what
+// waits for it while an engine is replaced is the users of the volume; so a spare engine has done it before.
+//
+// Invariants: a thread is taken once; one that is still loading may be taken too, and finds its work when it is done. A thread that fails while it is
+// parked ends the process, as any uncaught error does.
+
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import type { ThreadGate } from './thread-messages.js';
+
+/** Entry file of a data thread, relative to this one, and the name that debuggers see. */
+export interface ThreadKind {
+  readonly name: string;
+  readonly file: string;
+}
+
+export interface ParkedThread {
+  readonly worker: Worker;
+  /** Tells it what to work on. Called once. */
+  go(start: object): void;
+}
+
+export class ParkedThreads {
+  readonly #startThread: StartThread;
+  readonly #parked: (ParkedThread & { readonly kind: ThreadKind })[] = [];
+  #isWanted = true;
+
+  /** Tests start other programs in place of the real ones. */
+  constructor(startThread: StartThread = startDataThread) {
+    this.#startThread = startThread;
+  }
+
+  /** Loads one thread after the other, so that no more than one core is busy with it. Ends early when `release` is called. */
+  async park(kinds: readonly ThreadKind[]): Promise<void> {
+    for (const kind of kinds) {
+      if (!this.#isWanted) return;
+      const thread = this.#startThread(kind);
+      this.#parked.push({ ...thread, kind });
+      await once(thread.worker, 'message');
+    }
+  }
+
+  /** The thread of this kind, made now if it was not before. */
+  take({ name, file }: ThreadKind): ParkedThread {
+    const index = this.#parked.findIndex(({ kind }) => kind.name === name && kind.file === file);
+    return index < 0 ? this.#startThread({ name, file }) : this.#parked.splice(index, 1)[0]!;
+  }
+
+  /** From now on threads are made only when they are taken. */
+  release(): void {
+    this.#isWanted = false;
+  }
+}
+
+export type StartThread = (kind: ThreadKind) => ParkedThread;
+
+function startDataThread({ name, file }: ThreadKind): ParkedThread {
+  const gate = closedGate();
+  return parkedThread(
+    new Worker(new URL(file, import.meta.url), { name: `pcache ${name}`, workerData: { gate } satisfies ThreadGate }),
+    gate,
+  );
+}
+
+export function closedGate(): ThreadGate['gate'] {
+  return new Int32Array(new SharedArrayBuffer(4));
+}
+
+/** A worker whose program calls `threadStart`, and which was given this gate. */
+export function parkedThread(worker: Worker, gate: ThreadGate['gate']): ParkedThread {
+  return {
+    worker,
+    go(start) {
+      worker.postMessage(start);
+      Atomics.store(gate, 0, 1);
+      Atomics.notify(gate, 0);
+    },
+  };
+}
