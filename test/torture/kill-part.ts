@@ -30,7 +30,6 @@ const START_MS_MAX = 400;
 export const killPart: Part = {
   name: 'kill -9',
   unit: 'kills',
-  share: 4,
   triesMax: 1_000_000,
   lacks: process.getuid?.() !== 0 ? 'needs root' : existsSync('/dev/fuse') ? undefined : 'no /dev/fuse',
   async run(limits, tally) {

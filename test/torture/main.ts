@@ -3,46 +3,65 @@
 // usage, 130 after an interrupt. Leaves nothing behind, whatever ends it.
 
 import { randomInt } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { killPart } from './kill-part.js';
-import { runPart, type Part, type PartResult } from './part.js';
-import { crashPart, damagePart, modelPart } from './simulated-parts.js';
-import { tortureTable } from './torture-table.js';
+import { messageOf } from '../../src/errors.js';
+import { runPart, headlines, type PartResult } from './part.js';
+import { chooseRows, partRows, slugOf, type PartRow } from './parts.js';
+import { problemsOf, sumOf, tortureTable, type TortureSummary } from './torture-table.js';
 
-const USAGE = `usage: npm run torture -- [--minutes N] [--seed S] [--json]
-  --minutes N   how long it takes, about; default 10
-  --seed S      0 to 999999; default: another one each time, which is printed
-  --json        the result as JSON`;
 const SEED_MAX = 999_999;
-const parts: readonly Part[] = [crashPart, modelPart, damagePart, killPart];
+const NAMES = partRows.map(
+  ({ part }) => `  ${slugOf(part).padEnd(22)} ${part.lacks === undefined ? part.unit : `not here: ${part.lacks}`}`,
+);
+const USAGE = `usage: npm run torture -- [--minutes N] [--seed S] [--only PART]... [--json FILE]
+  --minutes N   how long it takes, about; default 10
+  --seed S      0 to ${SEED_MAX}; default: another one each time, which is printed
+  --only PART   this part alone, or the parts whose names begin so; can be given several times
+  --json FILE   the result as JSON, too; - for the standard output, instead of the table
+Parts:
+${NAMES.join('\n')}`;
 
 interface Options {
   readonly minutes: number;
   readonly seed: number;
-  readonly json: boolean;
+  readonly only: readonly string[];
+  readonly rows: readonly PartRow[];
+  readonly json: string | undefined;
 }
 
-/** Undefined if they make no sense. */
-function parseOptions(args: readonly string[]): Options | undefined {
+/** `help` if that is what was asked for; a text that says what is wrong with them if they make no sense. */
+function parseOptions(args: readonly string[]): Options | 'help' | { wrong: string } {
   try {
+    const text = { type: 'string' } as const;
     const { values } = parseArgs({
       args: [...args],
-      options: { minutes: { type: 'string' }, seed: { type: 'string' }, json: { type: 'boolean' } },
+      options: { minutes: text, seed: text, json: text, only: { ...text, multiple: true }, help: { type: 'boolean', short: 'h' } },
     });
+    if (values.help === true) return 'help';
     const minutes = Number(values.minutes ?? 10);
     const seed = Number(values.seed ?? randomInt(SEED_MAX));
-    if (!(minutes > 0) || !Number.isInteger(seed) || seed < 0 || seed > SEED_MAX) return undefined;
-    return { minutes, seed, json: values.json === true };
+    if (!(minutes > 0 && minutes < Infinity)) return { wrong: `--minutes ${values.minutes ?? ''}: not a number above 0` };
+    if (!Number.isInteger(seed) || seed < 0 || seed > SEED_MAX || values.seed === '') {
+      return { wrong: `--seed ${values.seed ?? ''}: not a number from 0 to ${SEED_MAX}` };
+    }
+    const only = values.only ?? [];
+    const rows = chooseRows(partRows, only);
+    if (rows === undefined) return { wrong: `--only ${only.join(' ')}: no such part` };
+    return { minutes, seed, only, rows, json: values.json };
   } catch (error) {
-    process.stderr.write(`torture: ${(error as Error).message}\n`);
-    return undefined;
+    return { wrong: messageOf(error) };
   }
 }
 
 async function main(): Promise<number> {
   const options = parseOptions(process.argv.slice(2));
-  if (options === undefined) {
-    process.stderr.write(`${USAGE}\n`);
+  if (options === 'help') {
+    process.stdout.write(`${USAGE}\n`);
+    return 0;
+  }
+  if ('wrong' in options) {
+    process.stderr.write(`torture: ${options.wrong}\n${USAGE}\n`);
     return 2;
   }
   const interrupt = new AbortController();
@@ -51,20 +70,41 @@ async function main(): Promise<number> {
     interrupt.abort();
   };
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, onSignal);
-  const { minutes, seed, json } = options;
+  const summary = await run(options, interrupt.signal);
+  report(summary, options.json);
+  return problemsOf(summary.parts).length > 0 ? 1 : summary.interrupted ? 130 : 0;
+}
+
+async function run({ minutes, seed, only, rows }: Options, interrupt: AbortSignal): Promise<TortureSummary> {
   process.stderr.write(`torture: seed ${seed}, about ${minutes} minute${minutes === 1 ? '' : 's'}\n`);
-  const shares = parts.reduce((sum, part) => sum + (part.lacks === undefined ? part.share : 0), 0);
+  const shares = rows.reduce((sum, { part, share }) => sum + (part.lacks === undefined ? share : 0), 0);
   const startMs = performance.now();
-  const results: PartResult[] = [];
-  for (const part of parts) {
-    if (interrupt.signal.aborted) break;
-    results.push(await runPart(part, seed, (minutes * 60_000 * part.share) / shares, interrupt.signal));
+  const parts: PartResult[] = [];
+  for (const { part, share, countsAs } of rows) {
+    if (interrupt.aborted) break;
+    parts.push(await runPart(part, countsAs, seed, (minutes * 60_000 * share) / shares, interrupt));
   }
   const seconds = Math.round((performance.now() - startMs) / 1000);
-  const problems = results.flatMap(({ problem }) => problem ?? []);
-  const summary = { seed, seconds, interrupted: interrupt.signal.aborted, problems, parts: results };
-  process.stdout.write(json ? `${JSON.stringify(summary, undefined, 2)}\n` : tortureTable(summary));
-  return problems.length > 0 ? 1 : summary.interrupted ? 130 : 0;
+  const failed = rows.filter((_, index) => parts[index]?.problem !== undefined).map(({ part }) => slugOf(part));
+  const names = failed.length > 0 ? failed : only;
+  const again = [`npm run torture -- --minutes ${minutes} --seed ${seed}`, ...names.map((name) => `--only ${name}`)].join(' ');
+  return { seed, seconds, interrupted: interrupt.aborted, again, parts };
+}
+
+function report(summary: TortureSummary, json: string | undefined): void {
+  const table = tortureTable(summary);
+  if (json === undefined) {
+    process.stdout.write(table);
+    return;
+  }
+  const { parts } = summary;
+  const tried = Object.fromEntries(headlines.map((headline) => [headline.replace(' ', '_'), sumOf(parts, headline)]));
+  const text = `${JSON.stringify({ ...summary, tried, problems: problemsOf(parts) }, undefined, 2)}\n`;
+  if (json === '-') process.stdout.write(text);
+  else {
+    process.stdout.write(table);
+    writeFileSync(json, text);
+  }
 }
 
 process.exitCode = await main();

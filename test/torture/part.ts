@@ -6,6 +6,11 @@
 import { setImmediate } from 'node:timers/promises';
 import { SingleBar } from 'cli-progress';
 
+/** What the summary adds up over all parts. */
+export const headlines = ['crashes', 'faults', 'bad inputs'] as const;
+export type Headline = (typeof headlines)[number];
+export type HeadlineCounts = Readonly<Partial<Record<Headline, number>>>;
+
 /** One row of the summary: what was tried, how often, and details in the order in which they are shown. */
 export interface PartResult {
   readonly name: string;
@@ -13,6 +18,8 @@ export interface PartResult {
   readonly tried: number;
   readonly unit: string;
   readonly details: Readonly<Record<string, number | string>>;
+  /** What of it goes into the sums of the summary. */
+  readonly counts: HeadlineCounts;
   /** What was wrong, with what repeats it; undefined if nothing was. */
   readonly problem?: string;
   /** Why nothing was tried. */
@@ -24,13 +31,15 @@ export interface Tally {
   tried: number;
   details: Record<string, number | string>;
   problem: string | undefined;
+  /** What a part tries besides what `tried` counts, e.g. crashes of a part that tries faults. */
+  also?: HeadlineCounts;
 }
 
 export interface Part {
   readonly name: string;
   readonly unit: string;
-  /** Share of the time of the whole run; shares are relative to each other. */
-  readonly share: number;
+  /** Share of the time of the whole run, relative to the other parts. The list in parts.ts has the last word. */
+  readonly share?: number;
   /** It ends when it has tried so many, even if there is time left. */
   readonly triesMax: number;
   /** Why it can't run here. */
@@ -70,11 +79,17 @@ export class RunLimits {
   }
 }
 
-/** Runs a part for `durationMs` at most, under a progress bar on stderr if that is a terminal. */
-export async function runPart(part: Part, seed: number, durationMs: number, interrupt: AbortSignal): Promise<PartResult> {
+/** Runs a part for `durationMs` at most, under a progress bar on stderr if that is a terminal; else a line says when it begins. */
+export async function runPart(
+  part: Part,
+  countsAs: Headline | undefined,
+  seed: number,
+  durationMs: number,
+  interrupt: AbortSignal,
+): Promise<PartResult> {
   const { name, unit } = part;
   const tally: Tally = { tried: 0, details: {}, problem: undefined };
-  if (part.lacks !== undefined) return { name, unit, tried: 0, details: {}, skipped: part.lacks };
+  if (part.lacks !== undefined) return { name, unit, tried: 0, details: {}, counts: {}, skipped: part.lacks };
   const startMs = performance.now();
   const limits = new RunLimits(seed, startMs + durationMs, part.triesMax, tally, interrupt);
   const stopBar = startBar(part, tally, startMs, durationMs);
@@ -86,11 +101,16 @@ export async function runPart(part: Part, seed: number, durationMs: number, inte
   } finally {
     stopBar();
   }
-  return { name, unit, tried: tally.tried, details: tally.details, ...(tally.problem === undefined ? {} : { problem: tally.problem }) };
+  const { tried, details, problem, also = {} } = tally;
+  const counts = countsAs === undefined ? also : { ...also, [countsAs]: tried + (also[countsAs] ?? 0) };
+  return { name, unit, tried, details, counts, ...(problem === undefined ? {} : { problem }) };
 }
 
 function startBar({ name, unit }: Part, tally: Tally, startMs: number, durationMs: number): () => void {
-  if (!process.stderr.isTTY) return () => undefined;
+  if (!process.stderr.isTTY) {
+    process.stderr.write(`torture: ${name}, ${Math.ceil(durationMs / 1000)} s\n`);
+    return () => undefined;
+  }
   const bar = new SingleBar({
     format: `${name.padEnd(18)} [{bar}] {percentage}% | {tried} ${unit} | {seconds} s left`,
     stream: process.stderr,

@@ -30,7 +30,6 @@ const crashVariants: readonly (readonly [string, Omit<CrashOptions, 'seed' | 'cr
 export const crashPart: Part = {
   name: 'simulated crashes',
   unit: 'crashes',
-  share: 4,
   triesMax: 10_000_000,
   lacks: undefined,
   async run(limits, tally) {
@@ -75,7 +74,6 @@ const volumes: readonly (readonly [string, ModelOptions])[] = [
 export const modelPart: Part = {
   name: 'model runs',
   unit: 'commands',
-  share: 1.5,
   triesMax: 10_000_000,
   lacks: undefined,
   async run(limits, tally) {
@@ -99,7 +97,6 @@ export const modelPart: Part = {
 export const damagePart: Part = {
   name: 'damaged media',
   unit: 'damages',
-  share: 1.5,
   triesMax: 10_000_000,
   lacks: undefined,
   async run(limits, tally) {
