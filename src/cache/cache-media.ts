@@ -10,7 +10,8 @@ import type { GatewayHeader } from '../media/gateway-header.js';
 import { SEGMENT_DATA_OFFSET } from '../media/layout.js';
 import type { CacheSegId, PhysicalSegmentId } from '../media/layout.js';
 import type { LogPosition } from '../media/log-position.js';
-import type { LogSource } from '../media/log-walk.js';
+import type { LogSource, LogWalkOptions } from '../media/log-walk.js';
+import { logWalkOptions } from '../media/log-walk.js';
 import { readSegmentChain } from '../media/segment-chain.js';
 import { readSegmentGeneration } from '../media/segment-generation.js';
 import { readSegmentInfo } from '../media/segment-info.js';
@@ -25,12 +26,15 @@ export interface CacheMedia {
   readonly physicalOf: readonly PhysicalSegmentId[];
   /** By cache_seg_id. */
   readonly generations: readonly number[];
+  /** By cache_seg_id: whether this gateway stored the generation. */
+  readonly ownGenerations: readonly boolean[];
   readonly keyTail: LogPosition;
   readonly dirtyTail: LogPosition;
   /** `undefined` on a cache that only the kernel has used. */
   readonly gatewayHeader: GatewayHeader | undefined;
-  /** What `walkLog` reads the log from. */
+  /** What `walkLog` reads the log from, and what is known of it before it is walked from key_tail. */
   readonly log: LogSource;
+  readonly walkOptions: LogWalkOptions;
 }
 
 /**
@@ -84,10 +88,12 @@ function readRecords(device: CacheDevice): CacheMedia {
     superblock: superblock.value,
     cacheInfo: info.value,
     physicalOf: chain.value,
-    generations,
+    generations: generations.map(({ value }) => value),
+    ownGenerations: generations.map(({ isOwn }) => isOwn),
     keyTail: keyTail.value,
     dirtyTail: dirtyTail.value,
     gatewayHeader: header.ok ? header.value : undefined,
+    walkOptions: logWalkOptions(keyTail, dirtyTail, header.ok ? header.value : undefined),
     log: {
       segmentCount: info.value.segmentCount,
       data(cacheSegId: CacheSegId) {
@@ -98,11 +104,11 @@ function readRecords(device: CacheDevice): CacheMedia {
   };
 }
 
-function generationOf(device: CacheDevice, physical: PhysicalSegmentId, cacheSegId: number): number {
+function generationOf(device: CacheDevice, physical: PhysicalSegmentId, cacheSegId: number): { value: number; isOwn: boolean } {
   const generation = readSegmentGeneration(device.segment(physical).bytes);
-  if (generation.ok) return generation.value;
+  if (generation.ok) return { value: generation.value, isOwn: generation.stamp !== undefined };
   // Neither copy was ever written: the segment was never freed.
-  if (generation.blank) return 0;
+  if (generation.blank) return { value: 0, isOwn: false };
   throw damaged(`segment ${cacheSegId}: ${generation.reason}`);
 }
 

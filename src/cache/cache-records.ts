@@ -1,16 +1,21 @@
 // The records of the cache device that change while the cache runs. Each store is durable when it returns. The copy to overwrite is
 // chosen anew each time from what stands on the media, so no state about it can go stale.
 //
-// Who may call: `storeKeyTail`, `storeDirtyTail` and `storeGeneration` only the background worker; the others any thread, under
-// Word.controlLock, which they take themselves.
+// Both copies of a record end up with the same value, so that damage to one costs nothing: the copy that is not current is written and made durable,
+// then the other one. For records of 16 bytes that lie in one line of 64 the second persist is left out: a line is never torn.
+//
+// Who may call: `storeKeyTail`, `storeDirtyTail` and `storeGeneration` only the background worker (or whoever opens the cache, alone); the others any
+// thread, under Word.controlLock, which they take themselves.
 
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { CACHE_INFO_BYTES, readCacheInfo, writeCacheInfo } from '../media/cache-info.js';
-import type { GatewayHeader } from '../media/gateway-header.js';
-import { readGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
+import type { DurablePlace, GatewayHeader } from '../media/gateway-header.js';
+import { readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
+import { sequenceOfFlags, KSET_HEADER_LAYOUT } from '../media/kset.js';
 import {
   CACHE_INFO_OFFSETS,
+  GATEWAY_BACKUP_OFFSET,
   GATEWAY_HEADER_BYTES,
   GATEWAY_HEADER_OFFSETS,
   SEGMENT_DATA_OFFSET,
@@ -48,17 +53,42 @@ export class CacheRecords {
   #storeTail(name: TailName, segment: CacheSegId, offset: number): void {
     const control = this.#device.control.bytes;
     const current = chooseCopy(control, TAIL_OFFSETS[name], TAIL_BYTES);
-    const written = writeTail(control, name, { cacheSegId: segment, segOff: offset as SegmentOffset }, current);
+    const position = { cacheSegId: segment, segOff: offset as SegmentOffset };
+    const nextSequence = this.#sequenceAt(segment, offset);
+    const written = writeTail(control, name, position, current, nextSequence);
     this.#device.persist(TAIL_OFFSETS[name][written.index], TAIL_BYTES);
+    writeTail(control, name, position, written, nextSequence);
+  }
+
+  /** Sequence of the kset at a place up to the durable end of the log; there, of the one that comes next. */
+  #sequenceAt(segment: CacheSegId, offset: number): number {
+    const { position, sequence } = this.durablePlace();
+    if (position.cacheSegId === segment && position.segOff === offset) return sequence + 1;
+    const { view } = this.#segments.view(segment);
+    const at = SEGMENT_DATA_OFFSET + offset + KSET_HEADER_LAYOUT.flags;
+    return sequenceOfFlags(view.getUint32(at, true), view.getUint32(at + 4, true));
+  }
+
+  /** Where the log has got to durably. */
+  durablePlace(): DurablePlace {
+    const { words, numbers } = this.#shared;
+    lock(words, Word.logLock);
+    const cacheSegId = words[Word.durableSegment]! as CacheSegId;
+    const segOff = words[Word.durableOffset]! as SegmentOffset;
+    const sequence = numbers[NumberWord.durableSequence]!;
+    unlock(words, Word.logLock);
+    return { sequence, position: { cacheSegId, segOff } };
   }
 
   /** Stores the generation that the segment table holds for `segment`. */
   storeGeneration(segment: CacheSegId): void {
     const bytes = this.#segments.view(segment).bytes;
     const current = chooseCopy(bytes, SEGMENT_GENERATION_OFFSETS, SEGMENT_GENERATION_BYTES);
-    const written = writeSegmentGeneration(bytes, this.#segments.generation(segment), current);
+    const generation = this.#segments.generation(segment);
+    const written = writeSegmentGeneration(bytes, generation, current, { stamped: true });
     const start = this.#segments.deviceOffset(segment, 0) - SEGMENT_DATA_OFFSET;
     this.#device.persist(start + SEGMENT_GENERATION_OFFSETS[written.index], SEGMENT_GENERATION_BYTES);
+    writeSegmentGeneration(bytes, generation, written, { stamped: true });
   }
 
   /** `gcPercent`: 0 to 90. */
@@ -69,18 +99,40 @@ export class CacheRecords {
       if (!current.ok) throw new PcacheError('damaged', `cache_info: ${current.reason}`);
       const written = writeCacheInfo(control, { ...current.value, gcPercent }, current);
       this.#device.persist(CACHE_INFO_OFFSETS[written.index], CACHE_INFO_BYTES);
+      const second = writeCacheInfo(control, written.value, written);
+      this.#device.persist(CACHE_INFO_OFFSETS[second.index], CACHE_INFO_BYTES);
       Atomics.store(this.#shared.words, Word.gcPercent, gcPercent);
     });
   }
 
-  /** Changes fields of the gateway header. */
+  /** Changes fields of the gateway header, of its backup too. Stores the durable place as well. */
   storeGatewayHeader(change: Partial<GatewayHeader>): void {
+    this.#storeHeader(change, true);
+  }
+
+  /** Has the gateway header say how far the log has got durably. */
+  storeDurablePlace(): void {
+    this.#storeHeader({}, false);
+  }
+
+  #storeHeader(change: Partial<GatewayHeader>, withBackup: boolean): void {
+    const durable = this.durablePlace();
     this.#withControlLock(() => {
       const control = this.#device.control.bytes;
       const current = readGatewayHeader(control);
       if (!current.ok) throw new PcacheError('damaged', `gateway header: ${current.reason}`);
-      const written = writeGatewayHeader(control, { ...current.value, ...change }, current);
+      // Another thread may have stored a later place since this one looked: key_tail may be beyond the earlier one by now.
+      const known = current.value.durable;
+      const later = known === undefined || known.sequence < durable.sequence ? durable : known;
+      const written = writeGatewayHeader(control, { ...current.value, ...change, durable: later }, current);
       this.#device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
+      const second = writeGatewayHeader(control, written.value, written);
+      this.#device.persist(GATEWAY_HEADER_OFFSETS[second.index], GATEWAY_HEADER_BYTES);
+      if (withBackup) {
+        writeGatewayBackup(control, second);
+        this.#device.persist(GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES);
+      }
+      this.#shared.numbers[NumberWord.recordedSequence] = later.sequence;
     });
   }
 

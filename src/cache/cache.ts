@@ -14,6 +14,9 @@ import type { CacheShared } from './shared-state.js';
 import { SEQUENCE_CLAIM } from './sequence-claim.js';
 import { Writer } from './writer.js';
 
+/** At most so often the gateway header is told how far the log has got durably. */
+const RECORD_INTERVAL_MS = 1000;
+
 export class Cache {
   readonly shared: CacheShared;
   readonly device: CacheDevice;
@@ -25,6 +28,8 @@ export class Cache {
   readonly writer: Writer;
   /** This thread's slice; only it adds to it. */
   readonly counters: Float64Array;
+  readonly #clock: () => number;
+  #recordedAtMs = -Infinity;
 
   /**
    * @param head data head that this thread's writes go to, modulo the number of heads
@@ -33,6 +38,7 @@ export class Cache {
    */
   constructor(shared: CacheShared, device: CacheDevice, head: number, counterSlice: number, clock: () => number) {
     this.shared = shared;
+    this.#clock = clock;
     this.device = device;
     this.counters = countersOf(shared.counters, counterSlice);
     this.tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
@@ -50,7 +56,8 @@ export class Cache {
 
   /**
    * One step of the log worker: makes closed ksets durable, prepares the next log segment, claims more sequence numbers when they run low,
-   * and closes a kset that has been open for `maxAgeMs`. Returns whether it did anything. Throws PcacheError `io`.
+   * closes a kset that has been open for `maxAgeMs`, and has the gateway header say how far the log has got, once a second at most.
+   * Returns whether it did anything. Throws PcacheError `io`.
    */
   logStep(maxAgeMs: number): boolean {
     const { numbers } = this.shared;
@@ -59,7 +66,19 @@ export class Cache {
     }
     const prepared = this.log.prepareNextLogSegment();
     const closed = this.log.closeIfOlder(maxAgeMs);
-    return this.log.commitStep() > 0 || closed || prepared;
+    if (this.log.commitStep() > 0) return true;
+    // Only when nobody waits for the log: the header can wait.
+    return this.#recordDurablePlace() || closed || prepared;
+  }
+
+  #recordDurablePlace(): boolean {
+    const { numbers } = this.shared;
+    if (numbers[NumberWord.durableSequence]! <= numbers[NumberWord.recordedSequence]!) return false;
+    const now = this.#clock();
+    if (now - this.#recordedAtMs < RECORD_INTERVAL_MS) return false;
+    this.#recordedAtMs = now;
+    this.records.storeDurablePlace();
+    return true;
   }
 
   /** Counts one more writer that waits for room; from then on no newcomer takes a fresh segment. Wakes those who can make room. */

@@ -14,7 +14,7 @@ import { SEGMENT_DATA_OFFSET } from '../media/layout.js';
 import type { LogPosition } from '../media/log-position.js';
 import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX, samePosition } from '../media/log-position.js';
 import type { LogWalk, LogWalkOptions, WalkedKset } from '../media/log-walk.js';
-import { walkLog } from '../media/log-walk.js';
+import { logWalkOptions, walkLog } from '../media/log-walk.js';
 import { allZero } from '../media/u64.js';
 import { DamagedRanges } from './check-damage.js';
 import type { FindingList } from './check-finding.js';
@@ -88,16 +88,15 @@ export class LogCheck {
     this.#reportDamagedRanges();
   }
 
-  #options(): LogWalkOptions {
-    const { dirtyTail, gatewayHeader } = this.#media;
-    return {
-      ...(dirtyTail.ok ? { dirtyTail: dirtyTail.value } : {}),
-      ...(gatewayHeader.ok ? { sequenceLimit: gatewayHeader.value.sequenceLimit } : {}),
-    };
+  /** `start`: key_tail, or where else the walk begins; then nothing counts that holds from key_tail on only. */
+  #options(start: LogPosition): LogWalkOptions {
+    const { keyTail, dirtyTail, gatewayHeader } = this.#media;
+    const from = keyTail.ok && keyTail.value === start ? keyTail : { value: start };
+    return logWalkOptions(from, dirtyTail.ok ? dirtyTail : undefined, gatewayHeader.ok ? gatewayHeader.value : undefined);
   }
 
   #walk(start: LogPosition): LogWalk {
-    const walk = walkLog(this.#media.log, start, this.#options(), {
+    const walk = walkLog(this.#media.log, start, this.#options(start), {
       onKset: (kset) => this.#checkKset(kset),
       onKey: (key, kset, index) => this.#checkKey(key, kset, index),
     });
@@ -248,7 +247,7 @@ export class LogCheck {
     if (!this.#payloads.isCrowded) return;
     const { dirtyTail } = this.#media;
     for (const from of walks.length > 1 && dirtyTail.ok ? [start, dirtyTail.value] : [start]) {
-      walkLog(this.#media.log, from, this.#options(), {
+      walkLog(this.#media.log, from, this.#options(from), {
         onKey: (key) => {
           if (validateKey(key, this.#limits) !== undefined || isStale(this.#media, key.cacheSegId, key.segGen)) return;
           this.#payloads.place(key.cacheSegId, key.cacheSegOff, key.len, key.off);

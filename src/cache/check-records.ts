@@ -128,13 +128,16 @@ function checkTail(device: CacheDevice, media: InspectedMedia, name: TailName, l
 function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: FindingList): void {
   const { gatewayHeader } = media;
   const place = 'gateway header';
-  if (gatewayHeader.ok) {
+  if (gatewayHeader.ok && gatewayHeader.fromBackup === true) {
+    const consequence = 'its backup beside the superblock is used: nothing is lost, but damage to the newest ksets could not be noticed';
+    list.add('warning', 'record-copy', place, `neither of its two copies is valid; ${consequence}`);
+  } else if (gatewayHeader.ok) {
     for (const [index, offset] of GATEWAY_HEADER_OFFSETS.entries()) {
       // Alone in an empty page, the copy speaks for itself.
       const page = new Uint8Array(2 * GATEWAY_HEADER_BYTES);
       page.set(device.control.bytes.subarray(offset, offset + GATEWAY_HEADER_BYTES), offset);
       const copy = readGatewayHeader(page);
-      if (copy.ok || allZero(page, offset, GATEWAY_HEADER_BYTES)) continue;
+      if (copy.ok) continue;
       list.add('warning', 'record-copy', `${place} copy ${index}`, `${copy.reason}; the other copy is good: nothing is lost`);
     }
   } else if (gatewayHeader.kind === 'absent') {

@@ -3,6 +3,9 @@
 //
 // Order, so that no crash can bring a key back whose payload is gone: the new key_tail is durable before a reference is dropped; a
 // segment's next generation is durable before the segment is free.
+//
+// key_tail does not pass the durable place that the gateway header names: the header is told of a later one first. So whoever opens the cache
+// knows that the log from key_tail on must come to that place.
 
 import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
@@ -13,7 +16,7 @@ import type { CacheTree } from './cache-tree.js';
 import { LogCursor } from './log-cursor.js';
 import type { CacheRecords } from './cache-records.js';
 import type { SegmentTable } from './segment-table.js';
-import { SegmentState, Word } from './shared-state.js';
+import { NumberWord, SegmentState, Word } from './shared-state.js';
 import type { CacheShared } from './shared-state.js';
 
 /** Ksets passed in one step, at most. */
@@ -75,8 +78,11 @@ export class Collector {
     this.#dropped.length = 0;
     this.#leftLogSegments.length = 0;
     let ksets = 0;
+    let lastSequence = 0;
     for (; ksets < STEP_KSETS && !cursor.isAt(endSegment, endOffset); ksets++) {
       cursor.loadKset();
+      // One of 0 is the kernel's, from before this opening of the cache, which the header knows to be durable.
+      if (cursor.header.sequence !== 0) lastSequence = cursor.header.sequence;
       if (cursor.header.isLast) this.#leftLogSegments.push(cursor.segment);
       for (let index = 0; index < cursor.header.keyNum; index++) {
         cursor.loadKey(index);
@@ -84,6 +90,7 @@ export class Collector {
       }
       cursor.advance();
     }
+    if (lastSequence > this.#shared.numbers[NumberWord.recordedSequence]!) this.#records.storeDurablePlace();
     if (ksets > 0) this.#moveKeyTail(ksets);
     const freed = this.freeEmptySegments();
     return this.#reclaimIndex() || freed || ksets > 0;

@@ -1,9 +1,11 @@
-// Makes a cache of a device. The superblock is written last and durably, so a format that is cut short leaves no cache behind.
+// Makes a cache of a device. The superblock is written last and durably, so a format that is cut short leaves no cache behind. Both copies of every
+// record are written, so that damage to one of them costs nothing.
 
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
+import type { CacheInfo } from '../media/cache-info.js';
 import { writeCacheInfo } from '../media/cache-info.js';
-import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
+import { newGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import {
   CACHE_BYTES_MAX,
   CACHE_BYTES_MIN,
@@ -53,30 +55,31 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
   for (let id = 0; id < count; id++) {
     const { bytes } = device.segment(id as PhysicalSegmentId);
     bytes.fill(0, 0, SEGMENT_DATA_OFFSET + KSET_HEADER_BYTES);
-    writeSegmentInfo(bytes, { next: id + 1 < count ? ((id + 1) as PhysicalSegmentId) : undefined }, NO_COPY);
-    writeSegmentGeneration(bytes, 0, NO_COPY);
+    const info = { next: id + 1 < count ? ((id + 1) as PhysicalSegmentId) : undefined };
+    writeSegmentInfo(bytes, info, writeSegmentInfo(bytes, info, NO_COPY));
+    writeSegmentGeneration(bytes, 0, writeSegmentGeneration(bytes, 0, NO_COPY, { stamped: true }), { stamped: true });
   }
   // In one go: for a file each persist is a flush of the disk below, and a large cache has 65,535 segments.
   device.persist(SEGMENTS_OFFSET, count * SEGMENT_BYTES);
-  writeCacheInfo(
-    control,
-    {
-      firstSegment: 0 as PhysicalSegmentId,
-      segmentCount: count,
-      dataCrc: options.dataCrc,
-      initialised: true,
-      mode: 'writeback',
-      gcPercent: options.gcPercent,
-      otherFlags: 0,
-    },
-    NO_COPY,
-  );
-  const start = { cacheSegId: 0 as CacheSegId, segOff: 0 as SegmentOffset };
-  writeTail(control, 'key_tail', start, NO_COPY);
-  writeTail(control, 'dirty_tail', start, NO_COPY);
-  // Both copies: with one alone, damage to it would look like a cache that only the kernel has used.
+  const info: CacheInfo = {
+    firstSegment: 0 as PhysicalSegmentId,
+    segmentCount: count,
+    dataCrc: options.dataCrc,
+    initialised: true,
+    mode: 'writeback',
+    gcPercent: options.gcPercent,
+    otherFlags: 0,
+  };
+  writeCacheInfo(control, info, writeCacheInfo(control, info, NO_COPY));
   const header = newGatewayHeader(options.uuid, options.nowMs);
-  writeGatewayHeader(control, header, writeGatewayHeader(control, header, undefined));
+  const start = { cacheSegId: 0 as CacheSegId, segOff: 0 as SegmentOffset };
+  for (const name of ['key_tail', 'dirty_tail'] as const) {
+    const first = writeTail(control, name, start, NO_COPY, header.sequenceLimit);
+    writeTail(control, name, start, first, header.sequenceLimit);
+  }
+  // With one copy alone, damage to it would look like a cache that only the kernel has used.
+  const second = writeGatewayHeader(control, header, writeGatewayHeader(control, header, undefined));
+  writeGatewayBackup(control, second);
   device.persist(0, SEGMENTS_OFFSET);
   encodeSuperblock(control, { flags: 0, segmentCount: count });
   device.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES);

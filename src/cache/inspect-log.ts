@@ -2,7 +2,7 @@
 
 import type { KeyCursor } from '../media/cache-key.js';
 import type { LogWalk } from '../media/log-walk.js';
-import { walkLog } from '../media/log-walk.js';
+import { logWalkOptions, walkLog } from '../media/log-walk.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { isStale } from './inspect-media.js';
 
@@ -37,10 +37,9 @@ export function inspectLog(media: InspectedMedia): InspectedLog | undefined {
   let staleKeys = 0;
   let dirtyBytes = 0;
   let isDirty = !dirtyTail.ok;
-  const options = {
-    ...(dirtyTail.ok ? { dirtyTail: dirtyTail.value } : {}),
-    ...(gatewayHeader.ok ? { sequenceLimit: gatewayHeader.value.sequenceLimit } : {}),
-  };
+  const header = gatewayHeader.ok ? gatewayHeader.value : undefined;
+  // Without key_tail the walk starts at dirty_tail, of which no stamp counts.
+  const options = logWalkOptions(keyTail.ok ? keyTail : { value: start }, dirtyTail.ok ? dirtyTail : undefined, header);
   const walk = walkLog(media.log, start, options, {
     onKset({ cacheSegId, segOff }) {
       ksetPlaces.push(cacheSegId, segOff);

@@ -16,6 +16,7 @@ import {
   VOLUME_BYTES_MAX,
   VOLUME_BYTES_MIN,
 } from '../media/layout.js';
+import type { CacheSegId } from '../media/layout.js';
 import { createCounters } from '../shared/counters.js';
 import { KsetLog } from './kset-log.js';
 import { readCacheMedia } from './cache-media.js';
@@ -77,17 +78,35 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
   if (volumeBytes % SECTOR_BYTES !== 0 || volumeBytes < VOLUME_BYTES_MIN || volumeBytes > VOLUME_BYTES_MAX) {
     throw new PcacheError('usage', `a volume of ${volumeBytes} bytes: it must be a multiple of 512, from 512 bytes to 16 TiB`);
   }
-  const media = readCacheMedia(device);
+  let media = readCacheMedia(device);
   requireItsBackingDevice(media.gatewayHeader, options);
+  let opened = replayInto(device, media, options);
+  const raised = opened.replayed.raisedGenerations;
+  if (raised.size > 0) {
+    media = { ...media, generations: media.generations.map((generation, segment) => raised.get(segment) ?? generation) };
+    opened = replayInto(device, media, options);
+  }
+  const { shared, segments, replayed } = opened;
+  countFree(shared);
+  setPositions(shared, media, replayed, options);
+  if (!options.readOnly) {
+    claim(device, shared, segments, media, replayed, options);
+    const records = new CacheRecords(shared, segments, device);
+    for (const segment of raised.keys()) records.storeGeneration(segment as CacheSegId);
+  }
+  return { shared, media, replay: replayed };
+}
+
+function replayInto(
+  device: CacheDevice,
+  media: CacheMedia,
+  options: OpenOptions,
+): { shared: CacheShared; segments: SegmentTable; replayed: Replay } {
   const shared = createShared(device, media, options);
   const segments = new SegmentTable(shared, device);
   const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
   const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
-  const replayed = replay(media, shared, tree, segments, takeStaged);
-  countFree(shared);
-  setPositions(shared, media, replayed, options);
-  if (!options.readOnly) claim(device, shared, segments, media, replayed, options);
-  return { shared, media, replay: replayed };
+  return { shared, segments, replayed: replay(media, shared, tree, segments, takeStaged) };
 }
 
 function requireItsBackingDevice(header: GatewayHeader | undefined, options: OpenOptions): void {
@@ -186,7 +205,10 @@ function setPositions(shared: CacheShared, media: CacheMedia, replayed: Replay, 
   numbers[NumberWord.dirtyBytes] = replayed.dirtyBytes;
 }
 
-/** The first changes to the media: what was read becomes durable, staged ksets are closed, the log gets its end, then the gateway header. */
+/**
+ * The first changes to the media: what was read becomes durable, staged ksets are closed, the log gets its end, then the gateway header. With it
+ * this gateway says how far the log is known to reach, and last stamps the tails, as a sign that the kernel has not moved them since.
+ */
 function claim(
   device: CacheDevice,
   shared: CacheShared,
@@ -219,9 +241,10 @@ function claim(
     const first = writeGatewayHeader(control, header, undefined);
     writeGatewayHeader(control, header, first);
     device.persist(0, PAGE_BYTES);
-  } else {
-    records.storeGatewayHeader(fields);
   }
+  records.storeGatewayHeader(fields);
+  records.storeKeyTail(media.keyTail.cacheSegId, media.keyTail.segOff);
+  records.storeDirtyTail(media.dirtyTail.cacheSegId, media.dirtyTail.segOff);
   shared.numbers[NumberWord.sequenceLimit] = limit;
 }
 

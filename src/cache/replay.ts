@@ -3,6 +3,9 @@
 // Every key between key_tail and key_head holds a reference on its data segment, stale or not; a key whose generation is below its
 // segment's is stale and not indexed. Every segment seen, log or data, is in use.
 //
+// A key whose generation is *above* its segment's shows that the segment's record is an older one: the key's counts. Replay then says so, and is
+// done again with the higher generations, which may make keys stale that it has taken.
+//
 // After the valid ksets come the staged keys of ksets that the program had not closed when it died. They count only if the machine has
 // not been restarted since (the caller knows): then memory, and so every payload, is as it was.
 
@@ -35,43 +38,33 @@ export interface Replay {
   readonly dirtyBytes: number;
   /** Keys that break a rule of the format, or whose payload does not match its CRC. */
   readonly corruptKeys: number;
+  /** By cache_seg_id: generations that keys have and the segments' records don't. If there are any, nothing else counts: replay again with these. */
+  readonly raisedGenerations: ReadonlyMap<number, number>;
 }
 
 export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, segments: SegmentTable, takeStaged: boolean): Replay {
   const indexer = new Indexer(media, shared, tree, segments);
   const { dirtyTail } = media;
   let isDirty = false;
-  const walk = walkLog(
-    media.log,
-    media.keyTail,
-    {
-      dirtyTail,
-      ...(media.gatewayHeader === undefined ? {} : { sequenceLimit: media.gatewayHeader.sequenceLimit }),
+  const walk = walkLog(media.log, media.keyTail, media.walkOptions, {
+    onKset(kset) {
+      isDirty ||= kset.cacheSegId === dirtyTail.cacheSegId && kset.segOff === dirtyTail.segOff;
     },
-    {
-      onKset(kset) {
-        isDirty ||= kset.cacheSegId === dirtyTail.cacheSegId && kset.segOff === dirtyTail.segOff;
-      },
-      onKey(key) {
-        indexer.add(key, isDirty);
-      },
+    onKey(key) {
+      indexer.add(key, isDirty);
     },
-  );
+  });
   for (const segment of walk.segments) indexer.useForLog(segment);
   if (walk.ending === 'damaged') {
-    throw new PcacheError(
-      'damaged',
-      `the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`,
-      {
-        hint: 'pcache check says what is affected.',
-      },
-    );
+    throw damaged(`the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`);
   }
   const staged = takeStaged ? findStagedKsets(media.log, walk) : { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence };
   for (const kset of staged.ksets) {
     if (kset.isLast) indexer.useForLog(kset.keys as CacheSegId);
     forEachKeyOf(media.log, kset, (key) => indexer.add(key, true));
   }
+  const problem = indexer.raisedGenerations.size > 0 ? undefined : indexer.problem();
+  if (problem !== undefined) throw damaged(problem);
   return {
     walk,
     unclosed: staged.ksets,
@@ -80,12 +73,22 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
     stagedKeys: staged.keys,
     dirtyBytes: indexer.dirtyBytes,
     corruptKeys: indexer.corruptKeys,
+    raisedGenerations: indexer.raisedGenerations,
   };
+}
+
+function damaged(what: string): PcacheError {
+  return new PcacheError('damaged', what, { hint: 'pcache check says what is affected.' });
 }
 
 class Indexer {
   dirtyBytes = 0;
   corruptKeys = 0;
+  readonly raisedGenerations = new Map<number, number>();
+  /** A segment of which a key is stale, though this gateway frees no segment before key_tail has passed all its keys; -1 if there is none. */
+  #reusedSegment = -1;
+  /** By cache_seg_id: whether a key that is not stale has its data there. */
+  readonly #isReferred: Uint8Array;
   readonly #media: CacheMedia;
   readonly #shared: CacheShared;
   readonly #tree: CacheTree;
@@ -97,6 +100,7 @@ class Indexer {
     this.#shared = shared;
     this.#tree = tree;
     this.#segments = segments;
+    this.#isReferred = new Uint8Array(shared.segmentCount);
     this.#limits = { volumeBytes: shared.volumeBytes, segmentCount: shared.segmentCount };
   }
 
@@ -114,7 +118,15 @@ class Indexer {
     const shared = this.#shared;
     shared.state[segment] = SegmentState.data;
     shared.refs[segment]! += 1;
-    if (key.segGen < this.#media.generations[segment]!) return;
+    const generation = this.#media.generations[segment]!;
+    if (key.segGen < generation) {
+      if (this.#media.ownGenerations[segment] === true) this.#reusedSegment = segment;
+      return;
+    }
+    if (key.segGen > generation) {
+      this.raisedGenerations.set(segment, Math.max(key.segGen, this.raisedGenerations.get(segment) ?? 0));
+    }
+    this.#isReferred[segment] = 1;
     if (isDirty && !key.isClean) this.dirtyBytes += key.len;
     let flags = key.isClean ? ExtentFlag.clean : 0;
     if (shared.dataCrc && !this.#payloadIsGood(key)) {
@@ -123,6 +135,15 @@ class Indexer {
       flags = key.isClean || !isDirty ? -1 : ExtentFlag.corrupt;
     }
     this.#index(key, segment, flags);
+  }
+
+  /** What can't be, now that every key has been taken. */
+  problem(): string | undefined {
+    if (this.#reusedSegment !== -1 && this.#media.walkOptions.durable !== undefined) {
+      return `key_tail is an older one: it is before keys whose segment (${this.#reusedSegment}) was reused since`;
+    }
+    const segment = this.#isReferred.findIndex((isReferred, id) => isReferred !== 0 && this.#shared.state[id] === SegmentState.log);
+    return segment === -1 ? undefined : `keys of the log say that their data is in segment ${segment}, which holds the log`;
   }
 
   #index(key: KeyCursor, segment: CacheSegId, flags: number): void {

@@ -2,12 +2,18 @@
 // one with the higher generation is current and a writer overwrites the other. Invariants: a cache without a header is a good cache (the kernel
 // made it); crc, format version and magic stay where they are in every version to come, and the CRC always covers the whole copy after itself, so
 // that an old program can tell a newer header from a broken one.
+//
+// A third copy, the backup, stands in the superblock's page, which the kernel reads 24 bytes of. It is read only if neither of the two is valid: the
+// page that holds both is then lost, and without the backup the cache would look like one that the kernel made. It says no `durable` place.
 
 import { pcacheCrcOfRange } from './crc32c.js';
 import type { Decoded } from './decoded.js';
 import { accepted, refused } from './decoded.js';
 import { KSET_SEQUENCE_MAX } from './kset.js';
-import { GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, SECTOR_BYTES, VOLUME_BYTES_MAX } from './layout.js';
+import type { CacheSegId, SegmentOffset } from './layout.js';
+import { GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, SECTOR_BYTES, VOLUME_BYTES_MAX } from './layout.js';
+import type { LogPosition } from './log-position.js';
+import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX } from './log-position.js';
 import { structLayout } from './struct-layout.js';
 import type { CopyIndex } from './two-copy-record.js';
 import { allZero, holds, readU64, viewOf, writeU64 } from './u64.js';
@@ -30,8 +36,11 @@ export const GATEWAY_HEADER_LAYOUT = structLayout('gateway_header', GATEWAY_HEAD
   boot_id: [64, BOOT_ID_BYTES],
   backing_identity_bytes: [100, 4],
   backing_identity: [104, BACKING_IDENTITY_BYTES_MAX],
+  durable_sequence: [616, 8],
+  durable_segment: [624, 4],
+  durable_offset: [628, 4],
   /** Zero; room for what later versions add. */
-  reserved: [616, GATEWAY_HEADER_BYTES - 616],
+  reserved: [632, GATEWAY_HEADER_BYTES - 632],
 });
 const AT = GATEWAY_HEADER_LAYOUT;
 
@@ -40,6 +49,13 @@ const STATES = ['clean', 'open'] as const;
 
 /** `open`: a program that uses the cache has not yet closed it in order, so keys may be staged in the log's open kset. */
 export type GatewayState = (typeof STATES)[number];
+
+/** A place that the log is known to have reached durably. The log may go on behind it. */
+export interface DurablePlace {
+  /** 1 to 2^48 - 1: no kset before the place has a higher sequence, and none behind it one that is not higher. */
+  readonly sequence: number;
+  readonly position: LogPosition;
+}
 
 export interface GatewayHeader {
   /** 16 bytes, made when the cache is formatted. */
@@ -55,6 +71,8 @@ export interface GatewayHeader {
   readonly state: GatewayState;
   /** When the cache was made, milliseconds since 1970. */
   readonly createdMs: number;
+  /** Not there: not known. It holds as long as this gateway moves key_tail, and not beyond it (see `log-walk`). */
+  readonly durable?: DurablePlace;
 }
 
 /** A header as read, and where from. */
@@ -64,12 +82,14 @@ export interface CurrentGatewayHeader {
   /** Rises by one with every write. */
   readonly generation: number;
   readonly otherValid: boolean;
+  /** Neither copy is valid, and this is the backup; `index` is the copy not to write next. */
+  readonly fromBackup?: true;
 }
 
 /**
  * Why there is no header.
  * - `absent`: neither copy has its magic; the kernel, or another program, made the cache.
- * - `damaged`: there was one, and no copy is valid.
+ * - `damaged`: there was one, and no copy is valid, nor is the backup.
  * - `newer`: a later version of this program wrote it.
  */
 export type GatewayHeaderRead =
@@ -125,6 +145,7 @@ function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decode
   const backingIdentity = decodeText(bytes, offset + AT.backing_identity, identityBytes);
   if (bootId === undefined) return refused('a boot id that is not ASCII');
   if (backingIdentity === undefined) return refused('a backing identity that is not UTF-8');
+  const durable = decodeDurable(view, offset);
   const header: GatewayHeader = {
     uuid: Uint8Array.from(bytes.subarray(offset + AT.uuid, offset + AT.uuid + 16)),
     volumeBytes: readU64(view, offset + AT.volume_bytes),
@@ -133,9 +154,18 @@ function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decode
     sequenceLimit: readU64(view, offset + AT.sequence_limit),
     state,
     createdMs: readU64(view, offset + AT.created_ms),
+    ...(durable === undefined ? {} : { durable }),
   };
   const problem = gatewayHeaderProblem(header);
   return problem === undefined ? accepted(header) : refused(problem);
+}
+
+function decodeDurable(view: DataView, offset: number): DurablePlace | undefined {
+  const sequence = readU64(view, offset + AT.durable_sequence);
+  if (sequence === 0) return undefined;
+  const cacheSegId = view.getUint32(offset + AT.durable_segment, true) as CacheSegId;
+  const segOff = view.getUint32(offset + AT.durable_offset, true) as SegmentOffset;
+  return { sequence, position: { cacheSegId, segOff } };
 }
 
 function decodeBootId(bytes: Uint8Array, offset: number): string | undefined {
@@ -165,6 +195,13 @@ export function gatewayHeaderProblem(header: GatewayHeader): string | undefined 
   if (!Number.isSafeInteger(sequenceLimit) || sequenceLimit < 1 || sequenceLimit > KSET_SEQUENCE_MAX)
     return `a sequence limit of ${sequenceLimit}`;
   if (!Number.isSafeInteger(createdMs) || createdMs < 0) return `a creation time of ${createdMs} ms`;
+  return header.durable === undefined ? undefined : durableProblem(header.durable);
+}
+
+function durableProblem({ sequence, position: { cacheSegId, segOff } }: DurablePlace): string | undefined {
+  if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > KSET_SEQUENCE_MAX) return `a durable sequence of ${sequence}`;
+  if (!Number.isInteger(cacheSegId) || cacheSegId < 0 || cacheSegId > 0xffffffff) return `a durable place in segment ${cacheSegId}`;
+  if (!(segOff >= 0 && segOff <= LOG_OFFSET_MAX && segOff % LOG_ALIGNMENT_BYTES === 0)) return `a durable place at offset ${segOff}`;
   return undefined;
 }
 
@@ -181,6 +218,13 @@ export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
     return { ok: true, index: 1, value: second.value, generation: second.generation, otherValid };
   }
   if (first.kind === 'valid') return { ok: true, index: 0, value: first.value, generation: first.generation, otherValid };
+  const backup = holds(control, GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES) ? readCopy(control, GATEWAY_BACKUP_OFFSET) : undefined;
+  if (backup?.kind === 'valid') {
+    return { ok: true, index: 1, value: backup.value, generation: backup.generation, otherValid: false, fromBackup: true };
+  }
+  if (backup?.kind === 'newer') {
+    return { ok: false, kind: 'newer', reason: `gateway header of format ${backup.version}, this program knows ${GATEWAY_FORMAT_VERSION}` };
+  }
   if (first.kind === 'absent' && second.kind === 'absent') return { ok: false, kind: 'absent', reason: 'no gateway header' };
   const reasons = copies.map((copy) => (copy.kind === 'damaged' ? copy.reason : 'absent'));
   return { ok: false, kind: 'damaged', reason: `no valid copy of the gateway header: ${reasons.join(', ')}` };
@@ -188,11 +232,31 @@ export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
 
 /** One copy in full. Throws RangeError for a header that `gatewayHeaderProblem` refuses, and for a generation that is no u32. */
 export function encodeGatewayHeader(control: Uint8Array, index: CopyIndex, header: GatewayHeader, generation: number): void {
+  encodeAt(control, GATEWAY_HEADER_OFFSETS[index], header, generation);
+}
+
+/** The backup of `current`, without its durable place. The caller persists GATEWAY_BACKUP_OFFSET, +GATEWAY_HEADER_BYTES. */
+export function writeGatewayBackup(control: Uint8Array, current: Pick<CurrentGatewayHeader, 'value' | 'generation'>): void {
+  encodeAt(control, GATEWAY_BACKUP_OFFSET, current.value, current.generation, { withDurable: false });
+}
+
+/** The backup by itself; `undefined` if it is not valid. */
+export function readGatewayBackup(control: Uint8Array): GatewayHeader | undefined {
+  const backup = readCopy(control, GATEWAY_BACKUP_OFFSET);
+  return backup.kind === 'valid' ? backup.value : undefined;
+}
+
+function encodeAt(
+  control: Uint8Array,
+  offset: number,
+  header: GatewayHeader,
+  generation: number,
+  { withDurable = true }: { withDurable?: boolean } = {},
+): void {
   const problem = gatewayHeaderProblem(header);
   if (problem !== undefined) throw new RangeError(`gateway header: ${problem}`);
   if (!Number.isInteger(generation) || generation < 0 || generation > 0xffffffff)
     throw new RangeError(`gateway header: generation ${generation}`);
-  const offset = GATEWAY_HEADER_OFFSETS[index];
   const view = viewOf(control);
   const identity = new TextEncoder().encode(header.backingIdentity);
   control.fill(0, offset, offset + GATEWAY_HEADER_BYTES);
@@ -207,6 +271,11 @@ export function encodeGatewayHeader(control: Uint8Array, index: CopyIndex, heade
   control.set(new TextEncoder().encode(header.bootId), offset + AT.boot_id);
   view.setUint32(offset + AT.backing_identity_bytes, identity.byteLength, true);
   control.set(identity, offset + AT.backing_identity);
+  if (header.durable !== undefined && withDurable) {
+    writeU64(view, offset + AT.durable_sequence, header.durable.sequence);
+    view.setUint32(offset + AT.durable_segment, header.durable.position.cacheSegId, true);
+    view.setUint32(offset + AT.durable_offset, header.durable.position.segOff, true);
+  }
   view.setUint32(offset + AT.crc, pcacheCrcOfRange(control, offset + AT.format_version, offset + GATEWAY_HEADER_BYTES), true);
 }
 

@@ -26,6 +26,8 @@ export const PAGE_BYTES = 4096;
 export const GATEWAY_HEADER_OFFSETS = [0x0000, 0x0800] as const;
 export const GATEWAY_HEADER_BYTES = 0x0800;
 export const SUPERBLOCK_OFFSET = 0x1000;
+/** A third copy of the gateway header, in the rest of the superblock's page, should damage to the first page take both others. */
+export const GATEWAY_BACKUP_OFFSET = 0x1800;
 export const CACHE_INFO_OFFSETS = [0x2000, 0x3000] as const;
 export const CACHE_CTRL_OFFSET = 0x4000;
 /** Within the device: both copies of each tail. */

@@ -161,7 +161,10 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
     if (isDirtyTail) dirtyTailPassed = true;
     if (durable?.position.segOff === segOff && durable.position.cacheSegId === cacheSegId) {
       if (lastSequence > durable.sequence) {
-        return finish(`the log passes ${placeText(durable.position)} after sequence ${durable.sequence}: other ksets stand there`, 'a kset');
+        return finish(
+          `the log passes ${placeText(durable.position)} after sequence ${durable.sequence}: other ksets stand there`,
+          'a kset',
+        );
       }
       durablePassed = true;
       lastSequence = durable.sequence;

@@ -30,7 +30,15 @@ export function readSegmentGeneration(segment: Uint8Array): RecordRead<number> {
   return readRecord(codec, segment, SEGMENT_GENERATION_OFFSETS);
 }
 
-/** `generation`: 0 to 2^53 - 1. Writes the copy that is not current; the caller persists SEGMENT_GENERATION_OFFSETS[result.index] of the segment. */
-export function writeSegmentGeneration(segment: Uint8Array, generation: number, current: CurrentCopy | NoCopy): Current<number> {
-  return writeRecord(codec, segment, SEGMENT_GENERATION_OFFSETS, generation, current);
+/**
+ * `generation`: 0 to 2^53 - 1. Writes the copy that is not current; the caller persists SEGMENT_GENERATION_OFFSETS[result.index] of the segment.
+ * `stamped`: this gateway writes it for itself (any stamp will do); without, the copy is as the kernel writes it.
+ */
+export function writeSegmentGeneration(
+  segment: Uint8Array,
+  generation: number,
+  current: CurrentCopy | NoCopy,
+  { stamped = false }: { stamped?: boolean } = {},
+): Current<number> {
+  return writeRecord(codec, segment, SEGMENT_GENERATION_OFFSETS, generation, current, stamped ? 0 : undefined);
 }

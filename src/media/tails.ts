@@ -1,5 +1,8 @@
 // The two tails of the log, in cache_ctrl: key_tail, where the log starts, and dirty_tail, where the ksets that writeback has not yet seen start.
 // Two copies each, 16 bytes apart. Invariant of what is accepted: the place is one where a kset can be.
+//
+// A tail that this gateway writes is stamped with a hash of its place and of the sequence of the kset that stands there, or will. An older version of
+// the tail, put back after its segment was reused, then does not fit the kset that stands there now.
 
 import type { Decoded } from './decoded.js';
 import { accepted, refused } from './decoded.js';
@@ -43,7 +46,27 @@ export function readTail(control: Uint8Array, name: TailName, segmentCount: numb
   return readRecord(codecFor(name, segmentCount), control, TAIL_OFFSETS[name]);
 }
 
-/** Writes the copy that is not current; the caller persists TAIL_OFFSETS[name][result.index]. */
-export function writeTail(control: Uint8Array, name: TailName, position: LogPosition, current: CurrentCopy | NoCopy): Current<LogPosition> {
-  return writeRecord(codecFor(name, 0), control, TAIL_OFFSETS[name], position, current);
+/** The stamp of a tail at `position`; `sequence`: of the kset there, 0 to 2^48 - 1. */
+export function tailStamp(position: LogPosition, sequence: number): number {
+  let hash = 0x5043;
+  for (const word of [position.cacheSegId, position.segOff, sequence | 0, Math.floor(sequence / 2 ** 32)]) {
+    hash = Math.imul(hash ^ word, 0x85ebca6b);
+    hash ^= hash >>> 15;
+  }
+  return (hash ^ (hash >>> 16)) & 0xffff;
+}
+
+/**
+ * Writes the copy that is not current; the caller persists TAIL_OFFSETS[name][result.index]. `nextSequence`: of the kset that stands at `position`
+ * or will stand there next (0 for one of the kernel's), for the stamp; without it the copy is as the kernel writes it.
+ */
+export function writeTail(
+  control: Uint8Array,
+  name: TailName,
+  position: LogPosition,
+  current: CurrentCopy | NoCopy,
+  nextSequence?: number,
+): Current<LogPosition> {
+  const stamp = nextSequence === undefined ? undefined : tailStamp(position, nextSequence);
+  return writeRecord(codecFor(name, 0), control, TAIL_OFFSETS[name], position, current, stamp);
 }

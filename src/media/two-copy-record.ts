@@ -2,6 +2,9 @@
 // u8, res u16. Invariants: the copy with a good CRC and the later seq is current; a writer overwrites the *other* copy, with the current seq + 1,
 // so that a torn write leaves the current copy as it was. Nothing else of the page is touched.
 //
+// The kernel stores 0 as version and res, and reads neither. So a copy can carry a *stamp*: a version of our own says that this gateway wrote it, and
+// res is a word of its choice. What is known of our own writing, and of the kernel's not, holds only for stamped copies.
+//
 // "Later" is the sign of the 8-bit difference, so the number wraps. Two good copies with equal seq, or exactly 128 apart: copy 0, as the
 // kernel has it (it keeps the first good copy unless the second is strictly later).
 
@@ -13,6 +16,8 @@ export const RECORD_HEADER_BYTES = 8;
 const SEQ_AT = 4;
 /** What the kernel stores as version. */
 const RECORD_VERSION = 0;
+/** The version of a copy with a stamp: 'G'. */
+const STAMPED_VERSION = 0x47;
 
 /** Where the two copies are, in the bytes that are handed in. */
 export type CopyOffsets = readonly [number, number];
@@ -25,6 +30,8 @@ export interface CurrentCopy {
   readonly seq: number;
   /** Whether the other copy has a good CRC too. On a record written once it never had. */
   readonly otherValid: boolean;
+  /** What this gateway stored in `res`, 0 to 65535; not there if it did not write the copy. */
+  readonly stamp?: number;
 }
 
 /** Neither copy is good. `blank`: both are all zero, as if never written. */
@@ -70,10 +77,16 @@ export function chooseCopy(bytes: Uint8Array, offsets: CopyOffsets, sizeBytes: n
   const valid1 = copyIsValid(bytes, offsets[1], sizeBytes);
   const seq0 = bytes[offsets[0] + SEQ_AT] ?? 0;
   const seq1 = bytes[offsets[1] + SEQ_AT] ?? 0;
-  if (valid1 && (!valid0 || seqIsAfter(seq1, seq0))) return { index: 1, seq: seq1, otherValid: valid0 };
-  if (valid0) return { index: 0, seq: seq0, otherValid: valid1 };
+  if (valid1 && (!valid0 || seqIsAfter(seq1, seq0))) return { index: 1, seq: seq1, otherValid: valid0, ...stampOf(bytes, offsets[1]) };
+  if (valid0) return { index: 0, seq: seq0, otherValid: valid1, ...stampOf(bytes, offsets[0]) };
   const blank = offsets.every((offset) => holds(bytes, offset, sizeBytes) && allZero(bytes, offset, sizeBytes));
   return { index: 'none', blank };
+}
+
+function stampOf(bytes: Uint8Array, offset: number): { stamp?: number } {
+  const view = viewOf(bytes);
+  if (view.getUint8(offset + SEQ_AT + 1) !== STAMPED_VERSION) return {};
+  return { stamp: view.getUint16(offset + SEQ_AT + 2, true) };
 }
 
 /** The copy to write next, and its seq. */
@@ -82,12 +95,12 @@ export function nextCopy(current: CurrentCopy | NoCopy): { index: CopyIndex; seq
   return { index: current.index === 0 ? 1 : 0, seq: (current.seq + 1) & 0xff };
 }
 
-/** Stores the header of a copy whose fields already stand behind it; the CRC last. */
-export function sealCopy(bytes: Uint8Array, offset: number, sizeBytes: number, seq: number): void {
+/** Stores the header of a copy whose fields already stand behind it; the CRC last. Without `stamp` it is as the kernel writes it. */
+export function sealCopy(bytes: Uint8Array, offset: number, sizeBytes: number, seq: number, stamp?: number): void {
   const view = viewOf(bytes);
   view.setUint8(offset + SEQ_AT, seq);
-  view.setUint8(offset + SEQ_AT + 1, RECORD_VERSION);
-  view.setUint16(offset + SEQ_AT + 2, 0, true);
+  view.setUint8(offset + SEQ_AT + 1, stamp === undefined ? RECORD_VERSION : STAMPED_VERSION);
+  view.setUint16(offset + SEQ_AT + 2, stamp ?? 0, true);
   view.setUint32(offset, pcacheCrcOfRange(bytes, offset + 4, offset + sizeBytes), true);
 }
 
@@ -99,9 +112,9 @@ export function decodeCopy<T>(codec: RecordCodec<T>, bytes: Uint8Array, offset: 
 }
 
 /** One copy, by itself, with the seq given. */
-export function encodeCopy<T>(codec: RecordCodec<T>, bytes: Uint8Array, offset: number, value: T, seq: number): void {
+export function encodeCopy<T>(codec: RecordCodec<T>, bytes: Uint8Array, offset: number, value: T, seq: number, stamp?: number): void {
   codec.encodeFields(viewOf(bytes), offset, value);
-  sealCopy(bytes, offset, codec.sizeBytes, seq);
+  sealCopy(bytes, offset, codec.sizeBytes, seq, stamp);
 }
 
 /**
@@ -124,7 +137,7 @@ export function readRecord<T>(codec: RecordCodec<T>, bytes: Uint8Array, offsets:
 
 /**
  * Writes the value over the copy that is not current. The caller persists `offsets[result.index]`, +sizeBytes, before relying on it, and
- * passes the result as `current` the next time.
+ * passes the result as `current` the next time. `stamp`: 0 to 65535.
  */
 export function writeRecord<T>(
   codec: RecordCodec<T>,
@@ -132,10 +145,11 @@ export function writeRecord<T>(
   offsets: CopyOffsets,
   value: T,
   current: CurrentCopy | NoCopy,
+  stamp?: number,
 ): Current<T> {
   const { index, seq } = nextCopy(current);
-  encodeCopy(codec, bytes, offsets[index], value, seq);
-  return { index, seq, otherValid: current.index !== 'none', value };
+  encodeCopy(codec, bytes, offsets[index], value, seq, stamp);
+  return { index, seq, otherValid: current.index !== 'none', value, ...(stamp === undefined ? {} : { stamp }) };
 }
 
 /** `current` for a record that has no good copy, or is to be written from scratch. */

@@ -106,6 +106,7 @@ test('a blank device, a short one and one whose records have no valid copy are r
       [
         [24, 512],
         [2048 + 24, 512],
+        [0x1800 + 24, 512],
       ],
     ],
   ];

@@ -1,15 +1,19 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { pcacheCrcOfRange } from '../../src/media/crc32c.js';
-import type { GatewayHeader } from '../../src/media/gateway-header.js';
+import type { DurablePlace, GatewayHeader } from '../../src/media/gateway-header.js';
 import {
   encodeGatewayHeader,
   gatewayHeaderProblem,
   newGatewayHeader,
+  readGatewayBackup,
   readGatewayHeader,
+  writeGatewayBackup,
   writeGatewayHeader,
 } from '../../src/media/gateway-header.js';
 import { KSET_SEQUENCE_MAX } from '../../src/media/kset.js';
+import type { CacheSegId, SegmentOffset } from '../../src/media/layout.js';
+import { LOG_OFFSET_MAX } from '../../src/media/log-position.js';
 import { viewOf } from '../../src/media/u64.js';
 
 const UUID = Uint8Array.from({ length: 16 }, (_, index) => 0xa0 + index);
@@ -71,6 +75,13 @@ test('every header that can be stored comes back', (t) => {
     sequenceLimit: fc.integer({ min: 1, max: KSET_SEQUENCE_MAX }),
     state: fc.constantFrom('clean' as const, 'open' as const),
     createdMs: fc.maxSafeNat(),
+    durable: fc.record({
+      sequence: fc.integer({ min: 1, max: KSET_SEQUENCE_MAX }),
+      position: fc.record({
+        cacheSegId: fc.nat(0xffffffff).map((id) => id as CacheSegId),
+        segOff: fc.nat(LOG_OFFSET_MAX / 8).map((unit) => (unit * 8) as SegmentOffset),
+      }),
+    }),
   });
   const control = controlArea();
   fc.assert(
@@ -127,6 +138,53 @@ test('every changed bit of the only copy is noticed, and what had no magic is ab
     control[bit >> 3]! ^= 1 << (bit & 7);
   }
   t.true(readGatewayHeader(control).ok);
+});
+
+test('what the log is known to have reached stands behind the identity, and a version without it reads as not known', (t) => {
+  const control = controlArea();
+  const durable: DurablePlace = {
+    sequence: 0x0102_0304_0506,
+    position: { cacheSegId: 7 as CacheSegId, segOff: 0x1230 as SegmentOffset },
+  };
+  encodeGatewayHeader(control, 0, { ...HEADER, durable }, 1);
+  t.is(Buffer.from(control.subarray(616, 632)).toString('hex'), '06050403020100000700000030120000');
+  t.deepEqual(readGatewayHeader(control), { ok: true, value: { ...HEADER, durable }, index: 0, generation: 1, otherValid: false });
+  for (const [offset, value] of [
+    [622, 1],
+    [628, 4],
+    [628, 0xffdff0],
+  ] as const) {
+    const bad = Uint8Array.from(control);
+    viewOf(bad).setUint32(offset, value, true);
+    viewOf(bad).setUint32(0, pcacheCrcOfRange(bad, 4, 2048), true);
+    t.like(readGatewayHeader(bad), { ok: false, kind: 'damaged' }, `${offset}`);
+  }
+  control.fill(0, 616, 632);
+  viewOf(control).setUint32(0, pcacheCrcOfRange(control, 4, 2048), true);
+  t.deepEqual(readGatewayHeader(control), { ok: true, value: HEADER, index: 0, generation: 1, otherValid: false });
+});
+
+test('with both copies gone the backup is read, without a durable place; the next write goes to copy 0', (t) => {
+  const control = controlArea();
+  const durable: DurablePlace = { sequence: 9, position: { cacheSegId: 1 as CacheSegId, segOff: 64 as SegmentOffset } };
+  const written = writeGatewayHeader(control, { ...HEADER, durable }, undefined);
+  writeGatewayBackup(control, written);
+  t.deepEqual(readGatewayHeader(control), { ok: true, ...written });
+  t.true(control.subarray(0x1000, 0x1800).every((byte) => byte === 0));
+  for (const spoil of [() => control.fill(0, 0, 4096), () => control.fill(0xff, 0, 4096)]) {
+    spoil();
+    const read = readGatewayHeader(control);
+    t.deepEqual(read, { ok: true, value: HEADER, index: 1, generation: 1, otherValid: false, fromBackup: true });
+    t.deepEqual(readGatewayBackup(control), HEADER);
+    t.is(writeGatewayHeader(control, HEADER, read.ok ? read : undefined).index, 0);
+  }
+  control.fill(0, 0, 4096);
+  viewOf(control).setUint32(0x1804, 2, true);
+  viewOf(control).setUint32(0x1800, pcacheCrcOfRange(control, 0x1804, 0x2000), true);
+  t.like(readGatewayHeader(control), { ok: false, kind: 'newer' });
+  control[0x1900]! ^= 1;
+  t.like(readGatewayHeader(control), { ok: false, kind: 'absent' });
+  t.is(readGatewayBackup(control), undefined);
 });
 
 test("a kernel's cache has no header, and a short control area is no crash", (t) => {

@@ -20,6 +20,7 @@ test('the places and sizes on a cache device are the ones that caches already ha
       GATEWAY_HEADER_OFFSETS: [0, 2048],
       GATEWAY_HEADER_BYTES: 2048,
       SUPERBLOCK_OFFSET: 4096,
+      GATEWAY_BACKUP_OFFSET: 6144,
       CACHE_INFO_OFFSETS: [8192, 12288],
       CACHE_CTRL_OFFSET: 16384,
       KEY_TAIL_OFFSETS: [16384, 16400],
@@ -82,7 +83,10 @@ test('the fields of every structure are where they already are', (t) => {
     boot_id: 64,
     backing_identity_bytes: 100,
     backing_identity: 104,
-    reserved: 616,
+    durable_sequence: 616,
+    durable_segment: 624,
+    durable_offset: 628,
+    reserved: 632,
   });
   t.deepEqual(
     [

@@ -128,6 +128,16 @@ test('a header carries the seq, version 0 and a zero', (t) => {
   t.deepEqual([...bytes.subarray(20, 24)], [0x42, 0, 0, 0]);
 });
 
+test('a stamped copy says so in its version, and is read with its stamp; a copy of the kernel has none', (t) => {
+  const bytes = new Uint8Array(96);
+  const first = writeRecord(codec, bytes, OFFSETS, 5, NO_COPY, 0xbeef);
+  t.deepEqual([...bytes.subarray(OFFSETS[0] + 4, OFFSETS[0] + 8)], [1, 0x47, 0xef, 0xbe]);
+  t.deepEqual(readRecord(codec, bytes, OFFSETS), { ok: true, index: 0, seq: 1, otherValid: false, value: 5, stamp: 0xbeef });
+  const second = writeRecord(codec, bytes, OFFSETS, 6, first);
+  t.deepEqual(readRecord(codec, bytes, OFFSETS), { ok: true, ...second });
+  t.false('stamp' in second);
+});
+
 test('one copy reads by itself, and every prefix of it is refused', (t) => {
   const bytes = withCopies({ seq: 3, value: 77 }, undefined);
   t.deepEqual(decodeCopy(codec, bytes, 16), { ok: true, value: 77 });
