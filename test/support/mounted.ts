@@ -61,6 +61,9 @@ export interface GatewayOptions {
   readonly mountOptions?: string;
   /** A folder for the backing file, if it is not to be among the others. */
   readonly backingFolder?: string;
+  /** Files that exist, somewhere else, to be used as they are, instead of new ones. The cache is formatted all the same. */
+  readonly backingFile?: string;
+  readonly cacheFile?: string;
   /** Everything belongs to another user, as whom `pcache` runs. For tests run by root. */
   readonly as?: OtherUser;
 }
@@ -91,8 +94,8 @@ export class TestGateway {
     this.#options = options;
     this.folder = realpathSync(mkdtempSync(join(tmpdir(), RUN_PREFIX)));
     this.#cacheFolder = options.cacheOn !== 'disk' && existsSync(MEMORY) ? mkdtempSync(join(MEMORY, RUN_PREFIX)) : this.folder;
-    this.cache = join(this.#cacheFolder, 'cache.pmem');
-    this.backing = join(options.backingFolder ?? this.folder, 'backing.img');
+    this.cache = options.cacheFile ?? join(this.#cacheFolder, 'cache.pmem');
+    this.backing = options.backingFile ?? join(options.backingFolder ?? this.folder, 'backing.img');
     this.mountpoint = join(this.folder, 'mnt');
     this.volume = options.mountKind === 'file' ? this.mountpoint : join(this.mountpoint, 'volume.img');
     this.volumeBytes = options.volumeBytes ?? 4 * (options.cacheBytes ?? CACHE_BYTES_MIN);
@@ -100,16 +103,19 @@ export class TestGateway {
     mkdirSync(this.runtimeDirectory, { mode: 0o700 });
     if (options.mountKind === 'file') writeFileSync(this.mountpoint, '');
     else mkdirSync(this.mountpoint);
-    writeFileSync(this.backing, '');
-    truncateSync(this.backing, this.volumeBytes);
+    if (options.backingFile === undefined) {
+      writeFileSync(this.backing, '');
+      truncateSync(this.backing, this.volumeBytes);
+    }
     if (options.as !== undefined) execFileSync('chown', ['-R', options.as.name, this.folder, this.#cacheFolder]);
   }
 
   /** Makes the files; the cache is formatted, nothing is mounted. Whoever calls must `dispose`. */
   static async create(options: GatewayOptions = {}): Promise<TestGateway> {
     const gateway = new TestGateway(options);
-    const { cacheBytes = CACHE_BYTES_MIN, dataCrc = false } = options;
-    await gateway.ok('format', gateway.cache, '--size', String(cacheBytes), ...(dataCrc ? ['--data-crc'] : []));
+    const { cacheBytes = CACHE_BYTES_MIN, dataCrc = false, cacheFile } = options;
+    const size = cacheFile === undefined ? ['--size', String(cacheBytes)] : [];
+    await gateway.ok('format', gateway.cache, ...size, ...(dataCrc ? ['--data-crc'] : []));
     return gateway;
   }
 
