@@ -61,6 +61,8 @@ export interface OpenOptions {
   readonly nowMs: number;
   /** Milliseconds from a monotonic clock. */
   readonly clock: () => number;
+  /** Of simulations: see `CacheShared.segmentDataBytes`. */
+  readonly segmentDataBytes?: number;
 }
 
 export interface OpenedCache {
@@ -138,6 +140,7 @@ function createShared(device: CacheDevice, media: CacheMedia, options: OpenOptio
   const shared: CacheShared = {
     volumeBytes: options.volumeBytes,
     segmentCount,
+    ...(options.segmentDataBytes === undefined ? {} : { segmentDataBytes: options.segmentDataBytes }),
     dataCrc: media.cacheInfo.dataCrc,
     readOnly: options.readOnly,
     headCount,
