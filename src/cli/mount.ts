@@ -10,7 +10,7 @@ import { errorOfBody } from '../gateway/control-protocol.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
 import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
 import type { MountMessage, MountOutcome, MountPlan } from '../gateway/process-messages.js';
-import { findEntry, isRunning, makeRuntimeDirectory, runtimePaths } from '../gateway/runtime-files.js';
+import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths } from '../gateway/runtime-files.js';
 import { addExample, type CommandContext } from './command.js';
 import type { Output } from './output.js';
 import { formatSize } from './size.js';
@@ -66,7 +66,15 @@ async function mount(
     logLevel: context.globals.logLevel,
     logFormat: options.foreground === true ? 'text' : 'json',
   };
-  if (options.foreground === true) {
+  try {
+    await serve(context, plan, options.foreground === true);
+  } catch (error) {
+    throw withHintIfUsed(error, checked);
+  }
+}
+
+async function serve(context: CommandContext, plan: MountPlan, isForeground: boolean): Promise<void> {
+  if (isForeground) {
     const { supervise } = await import('../gateway/supervisor-process.js');
     const status = await supervise(plan, { ready: (facts) => report(context.output, plan, { supervisorPid: process.pid, ...facts }) });
     context.exitStatus = status === 0 ? 0 : 1;
@@ -81,6 +89,16 @@ function refuseIfServed({ mountpoint }: CheckedMount): void {
   if (entry !== undefined && isRunning(entry)) {
     throw new PcacheError('in-use', `${mountpoint}: served by another pcache (${entry.supervisor_pid})`);
   }
+}
+
+/** An error `in-use` about a device of a mount that this user can see says which. */
+function withHintIfUsed(error: unknown, { cachePath, backingPath }: CheckedMount): unknown {
+  if (!(error instanceof PcacheError) || error.code !== 'in-use' || error.hint !== undefined) return error;
+  const path = [cachePath, backingPath].find((each) => error.message.startsWith(`${each}: `));
+  const user = listEntries().find((entry) => (entry.cache === path || entry.backing === path) && isRunning(entry));
+  if (user === undefined) return error;
+  const hint = `It is in use for ${user.mountpoint}; pcache umount ${user.mountpoint} first.`;
+  return new PcacheError('in-use', error.message, { cause: error, hint });
 }
 
 function report(output: Output, plan: MountPlan, facts: { supervisorPid: number; enginePid: number; volumeBytes: number }): void {

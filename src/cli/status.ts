@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { mountAt } from '../fuse/mountinfo.js';
+import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
@@ -25,16 +26,19 @@ export function define(command: Command, { output }: CommandContext): void {
         await showAll(output);
         return;
       }
-      const status = await statusOf(path);
+      const status = await statusOf(path, output);
       if (options.dm === true) output.result({ dm_status: dmStatusLine(status) }, () => dmStatusLine(status));
       else output.result(status, () => statusTable(status));
     });
   addExample(command, 'pcache status /mnt/vol', 'pcache --json status /fast/cache.pmem');
 }
 
-async function statusOf(path: string): Promise<StatusSnapshot | IdleStatus> {
+async function statusOf(path: string, output: Output): Promise<StatusSnapshot | IdleStatus> {
   const entry = servingEntry(path);
-  if (entry !== undefined) return askStatus(entry);
+  if (entry !== undefined) {
+    for (const lost of lostFilesOf(entry)) output.warn(lostFileText(lost));
+    return askStatus(entry);
+  }
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
     throw new PcacheError('not-found', `${path}: not a mounted pcache volume`, { hint: 'pcache status lists the mounted ones.' });
   }

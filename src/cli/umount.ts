@@ -7,6 +7,7 @@ import { PcacheError, messageOf } from '../errors.js';
 import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import type { ControlClient } from '../gateway/control-client.js';
+import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { listUsers, mountUsers } from '../gateway/mount-users.js';
 import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } from '../gateway/runtime-files.js';
@@ -54,6 +55,7 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   let last: { dirty_bytes: number };
   let flushedBytes = 0;
   try {
+    await refuseLoss(path, entry, flush, client);
     if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, context);
     last = await unmountAndWait(path, entry, client);
   } finally {
@@ -63,6 +65,24 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   output.result(result, () => {
     if (last.dirty_bytes > 0) return `${path}: unmounted; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
     return `${path}: unmounted; everything is on ${entry.backing}`;
+  });
+}
+
+/** A file that was deleted while it was mounted ends with the mount. Throws PcacheError `mismatch` if that would lose anything. */
+async function refuseLoss(path: string, entry: RuntimeEntry, flush: boolean, client: ControlClient): Promise<void> {
+  const lost = lostFilesOf(entry);
+  const backing = lost.find(({ role }) => role === 'backing');
+  if (backing !== undefined) {
+    throw new PcacheError('mismatch', `umount: ${path}: all that was written back would be lost: ${lostFileText(backing)}`, {
+      hint: `Copy ${backing.rescuePath} to where it is safe, then use umount ${path}.`,
+    });
+  }
+  const cache = lost.find(({ role }) => role === 'cache');
+  if (cache === undefined || flush) return;
+  const { dirty_bytes: dirtyBytes } = (await client.request({ op: 'status' })) as StatusSnapshot;
+  if (dirtyBytes === 0) return;
+  throw new PcacheError('mismatch', `umount: ${path}: ${formatSize(dirtyBytes)} of dirty data would be lost: ${lostFileText(cache)}`, {
+    hint: `pcache umount ${path} --flush writes them back first.`,
   });
 }
 

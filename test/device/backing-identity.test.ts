@@ -76,8 +76,22 @@ test('an identity that was stored without the birth of a file is still that of t
   t.false(isStoredIdentity(born, stored), 'its birth is not known any more');
   t.false(isStoredIdentity(born, `${stored}:1795632622.000000008`));
   t.false(isStoredIdentity('file:0123456789abcdef:43', born));
-  t.false(isStoredIdentity(`loop-of:${stored}+0`, born));
   t.false(isStoredIdentity(`loop-of:${stored}+0`, `loop-of:${born}+512`));
+  t.false(isStoredIdentity(stored, `loop-of:${born}+512`));
+});
+
+test('a file and a loop device over all of it are the same bytes', (t) => {
+  const file = 'file:0123456789abcdef:42:1795632622.000000007';
+  for (const [a, b] of [
+    [file, `loop-of:${file}+0`],
+    ['block:serial:x', 'loop-of:block:serial:x+0'],
+    [file, `loop-of:loop-of:${file}+0+0`],
+    [`loop-of:${file}+512`, `loop-of:loop-of:${file}+512+0`],
+  ] as const) {
+    t.true(isStoredIdentity(a, b), b);
+    t.true(isStoredIdentity(b, a), b);
+  }
+  t.false(isStoredIdentity(`loop-of:loop-of:${file}+0+512`, file));
 });
 
 test('a disk is known by the most telling name that sysfs has for it', (t) => {
