@@ -1,5 +1,6 @@
 // The parts of a torture run in their order, how the time is shared among them, and what of them the summary adds up.
 
+import { fileSystemKillPart, fioKillPart } from './fio-kill-part.js';
 import { killPart } from './kill-part.js';
 import type { Headline, Part } from './part.js';
 import { crashPart, damagePart, modelPart } from './simulated-parts.js';
@@ -17,6 +18,8 @@ export const partRows: readonly PartRow[] = [
   { part: modelPart, share: 1.5, countsAs: undefined },
   { part: damagePart, share: 1.5, countsAs: 'bad inputs' },
   { part: killPart, share: 4, countsAs: 'crashes' },
+  { part: fioKillPart, share: 2, countsAs: 'crashes' },
+  { part: fileSystemKillPart, share: 2, countsAs: 'crashes' },
 ];
 
 /** What `--only` calls a part: its name in small letters, anything else between them a dash. */

@@ -1,22 +1,38 @@
 // A gateway to torture: a cache, a backing file and a mount in temporary folders, run through the command line. AVA has no part in it, so this is not
 // the one of test/support. `dispose` takes everything away in whatever state it is.
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { fork } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
+import { detachLoop, listLoops } from '../../src/device/loop-device.js';
+import { parseMountOptions } from '../../src/gateway/mount-options.js';
+import { checkMount } from '../../src/gateway/mount-checks.js';
+import type { MountMessage, MountOutcome } from '../../src/gateway/process-messages.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
+import { readEntry, runtimePaths, type RuntimePaths } from '../../src/gateway/runtime-files.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
-import { run, waitUntil } from '../support/mounted-commands.js';
+import { run, waitUntil, within } from '../support/mounted-commands.js';
 
 const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 const MEMORY = '/dev/shm';
 const PREFIX = 'pcache-torture-';
 const COMMAND_MS = 120_000;
-/** What a process is called when it was started, and by the title that it takes then. */
-const ENGINE = /engine-main|^pcache-engine/;
-const SUPERVISOR = /supervisor-main|^pcache\0*$/;
+const READY_MS = 60_000;
 
 export interface TortureGatewayOptions {
   readonly cacheBytes: number;
@@ -24,6 +40,8 @@ export interface TortureGatewayOptions {
   readonly cacheOn: 'memory' | 'disk';
   readonly dataCrc: boolean;
   readonly gcPercent: number;
+  /** The supervisor never gives up, however often its engine is killed. */
+  readonly immortal?: boolean;
 }
 
 export class TortureGateway {
@@ -34,6 +52,7 @@ export class TortureGateway {
   readonly #cache: string;
   readonly #mountpoint: string;
   readonly #runtimeDirectory: string;
+  readonly #paths: RuntimePaths;
   readonly #options: TortureGatewayOptions;
 
   constructor(options: TortureGatewayOptions) {
@@ -47,6 +66,7 @@ export class TortureGateway {
     this.#runtimeDirectory = join(this.folder, 'run');
     mkdirSync(this.#runtimeDirectory, { mode: 0o700 });
     mkdirSync(this.#mountpoint);
+    this.#paths = runtimePaths(this.#mountpoint, this.#runtimeDirectory);
     writeFileSync(this.backing, '');
     truncateSync(this.backing, options.volumeBytes);
   }
@@ -65,7 +85,33 @@ export class TortureGateway {
   }
 
   async mount(): Promise<void> {
-    await this.#pcache('mount', this.#cache, this.backing, this.#mountpoint, '-o', `gc_percent=${this.#options.gcPercent}`);
+    const mountOptions = `gc_percent=${this.#options.gcPercent}`;
+    if (this.#options.immortal === true) await this.#startImmortal(mountOptions);
+    else await this.#pcache('mount', this.#cache, this.backing, this.#mountpoint, '-o', mountOptions);
+  }
+
+  /** As `pcache mount` does, with another supervisor. */
+  async #startImmortal(mountOptions: string): Promise<void> {
+    const options = parseMountOptions([mountOptions]);
+    const checked = checkMount(this.#cache, this.backing, this.#mountpoint, options.transport);
+    const logFd = openSync(this.#paths.log, 'a', 0o600);
+    const supervisor = fork(new URL('./torture-supervisor-main.js', import.meta.url), [], {
+      detached: true,
+      serialization: 'advanced',
+      stdio: ['ignore', logFd, logFd, 'ipc'],
+      env: { ...process.env, PCACHE_RUNTIME_DIR: this.#runtimeDirectory },
+    });
+    closeSync(logFd);
+    const outcome = new Promise<MountOutcome | undefined>((resolve) => {
+      supervisor.once('message', (message) => resolve(message as MountOutcome));
+      supervisor.once('exit', () => resolve(undefined));
+    });
+    const plan = { ...checked, options, runtimeDirectory: this.#runtimeDirectory, logLevel: 'info', logFormat: 'json' } as const;
+    supervisor.send({ type: 'mount', plan } satisfies MountMessage);
+    const told = await within(outcome, 'the mount is ready', READY_MS);
+    if (told?.type !== 'ready') throw new Error(`not mounted: ${told?.error.message ?? 'the supervisor ended'}`);
+    if (supervisor.connected) supervisor.disconnect();
+    supervisor.unref();
   }
 
   /** Writes everything back and unmounts. */
@@ -84,12 +130,19 @@ export class TortureGateway {
     await this.#pcache('check', this.#cache);
   }
 
+  /** The engine that works, or worked last; undefined if there is none. The spare is none. */
   get enginePid(): number | undefined {
-    return this.#processes().find((pid) => ENGINE.test(commandOf(pid)));
+    const pid = readEntry(this.#paths.entry)?.engine_pid ?? 0;
+    return pid === 0 ? undefined : pid;
   }
 
   get supervisorPid(): number | undefined {
-    return this.#processes().find((pid) => SUPERVISOR.test(commandOf(pid)));
+    return readEntry(this.#paths.entry)?.supervisor_pid;
+  }
+
+  /** What supervisor and engines logged, for messages. */
+  log(): string {
+    return existsSync(this.#paths.log) ? readFileSync(this.#paths.log, 'utf8') : '';
   }
 
   #processes(): number[] {
@@ -105,7 +158,11 @@ export class TortureGateway {
 
   async dispose(): Promise<void> {
     const pids = this.#processes();
-    for (const mount of this.#mounts().reverse()) takeMountAway(mount.mountpoint, mount.deviceMinor);
+    for (const mount of this.#mounts().reverse()) {
+      if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
+      else await run('umount', ['-l', mount.mountpoint]);
+    }
+    for (const loop of listLoops()) if (loop.backingFile.startsWith(this.folder)) detachLoop(loop.device);
     for (const pid of [...pids, ...this.#processes()]) kill(pid);
     await waitUntil(() => pids.every((pid) => startTicksOf(pid) === undefined), 'the processes of the gateway end');
     rmSync(this.#cacheFolder, { recursive: true, force: true });
@@ -122,10 +179,6 @@ export function kill(pid: number): boolean {
     if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     return false;
   }
-}
-
-function commandOf(pid: number): string {
-  return textOf(`/proc/${pid}/cmdline`);
 }
 
 /** A file of /proc; empty if the process has ended meanwhile. */
