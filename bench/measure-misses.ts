@@ -1,0 +1,71 @@
+// Hits and misses side by side, over a backing device that takes 20 ms for every read: a null image that sleeps.
+
+import { Gateway } from './gateway.js';
+import { MIB, type FioFigures } from './fio.js';
+import { fio } from './grid.js';
+import type { Measure, MeasureSetting } from './measure.js';
+import { buildNullImage, startNullImage } from './null-image.js';
+
+const READ_DELAY_US = 20_000;
+const MISSES = 32;
+const DEVICE_THREADS = 128;
+const CACHE_BYTES = 512 * MIB;
+const HIT_BYTES = 64 * MIB;
+/** Each part of a measurement has a place of its own, so that nothing is there already. */
+const PLACE_BYTES = 1024 * MIB;
+const VOLUME_BYTES = 4 * PLACE_BYTES;
+
+export async function measureMisses(setting: MeasureSetting): Promise<Measure[]> {
+  const { workspace, isQuick } = setting;
+  const seconds = isQuick ? 1 : 3;
+  const program = await buildNullImage(workspace);
+  const device = { name: 'slow', sizeBytes: VOLUME_BYTES, threads: DEVICE_THREADS, readDelayUs: READ_DELAY_US };
+  const backing = await startNullImage(workspace, program, device);
+  const gateway = await Gateway.create(workspace, {
+    name: 'misses',
+    cacheBytes: CACHE_BYTES,
+    volumeBytes: VOLUME_BYTES,
+    cacheOn: 'memory',
+    dataCrc: false,
+    transport: 'dev-fuse',
+    backing,
+  });
+  await gateway.mount();
+  await fio(setting, gateway.volume, { rw: 'write', blockBytes: MIB, depth: 1, jobs: 1, sizeBytes: HIT_BYTES });
+  await gateway.settle();
+  const hits = (): Promise<FioFigures> =>
+    fio(setting, gateway.volume, { rw: 'randread', blockBytes: 4096, depth: 1, jobs: 1, sizeBytes: HIT_BYTES, seconds });
+  const misses = (place: number, depth: number, forSeconds: number): Promise<FioFigures> =>
+    fio(setting, gateway.volume, {
+      rw: 'randread',
+      blockBytes: 4096,
+      depth,
+      jobs: 1,
+      offsetBytes: place * PLACE_BYTES,
+      sizeBytes: PLACE_BYTES,
+      seconds: forSeconds,
+    });
+  const alone = await hits();
+  const one = await misses(1, 1, seconds);
+  const many = await misses(2, MISSES, seconds);
+  // The misses begin before the hits and end after them.
+  const [, disturbed] = await Promise.all([misses(3, MISSES, seconds + 1), hits()]);
+  return [
+    {
+      id: 'hits-beside-misses',
+      title: '99th percentile of hits, 32 misses in flight against none',
+      value: disturbed.p99LatencyUs / alone.p99LatencyUs,
+      unit: 'x',
+      wanted: { bound: 'at most', value: 2 },
+      details: { alone_p99_us: alone.p99LatencyUs, beside_misses_p99_us: disturbed.p99LatencyUs, device_read_us: READ_DELAY_US },
+    },
+    {
+      id: 'many-misses',
+      title: 'time of a miss, 32 in flight against one',
+      value: many.meanLatencyUs / one.meanLatencyUs,
+      unit: 'x',
+      wanted: { bound: 'at most', value: 1.5 },
+      details: { one_us: one.meanLatencyUs, of_32_us: many.meanLatencyUs, device_read_us: READ_DELAY_US },
+    },
+  ];
+}

@@ -1,0 +1,119 @@
+// Writing back against what fio gets from the same file on the same disk, turn by turn; and what it costs those who read meanwhile.
+//
+// The file is written in full first, so that neither side allocates. fio's figure includes an fsync at the end, as writing back includes its flushes.
+
+import { join } from 'node:path';
+import { writeFileSync } from 'node:fs';
+import { Gateway } from './gateway.js';
+import { MIB, type FioFigures, type FioJob } from './fio.js';
+import { fio } from './grid.js';
+import type { Measure, MeasureSetting } from './measure.js';
+import { pause } from './command.js';
+import { median } from './statistics.js';
+
+const VOLUME_BYTES = 1024 * MIB;
+const CACHE_BYTES = 1024 * MIB;
+/** Of the cache, for one measurement. */
+const DIRTY_BYTES_MAX = 256 * MIB;
+const DIRECT_SECONDS_MAX = 10;
+/** As much dirty data as the disk takes in so long, if it fits. */
+const WRITEBACK_SECONDS = 3;
+const WRITEBACK_MS = 120_000;
+const POLL_MS = 10;
+/** What is read meanwhile is here, what is made dirty behind it. */
+const CLEAN_BYTES = 256 * MIB;
+
+type Pattern = Pick<FioJob, 'rw' | 'blockBytes' | 'depth'>;
+const RANDOM: Pattern = { rw: 'randwrite', blockBytes: 4096, depth: 32 };
+const SEQUENTIAL: Pattern = { rw: 'write', blockBytes: MIB, depth: 1 };
+const DIRTY_PLACE = { jobs: 1, offsetBytes: CLEAN_BYTES, sizeBytes: VOLUME_BYTES - CLEAN_BYTES };
+
+export async function measureWriteback(setting: MeasureSetting): Promise<Measure[]> {
+  const { workspace, isQuick, rounds, seconds } = setting;
+  const backing = join(workspace.disk, 'writeback.img');
+  writeFileSync(backing, '');
+  await fio(setting, backing, { ...SEQUENTIAL, jobs: 1, sizeBytes: VOLUME_BYTES, endFsync: true });
+  const gateway = await Gateway.create(workspace, {
+    name: 'writeback',
+    cacheBytes: CACHE_BYTES,
+    volumeBytes: VOLUME_BYTES,
+    cacheOn: 'memory',
+    dataCrc: false,
+    transport: 'dev-fuse',
+    backing,
+  });
+  await gateway.mount();
+  const randomRates: Rates[] = [];
+  const sequentialRates: Rates[] = [];
+  for (let i = 0; i < (isQuick ? 1 : rounds); i++) {
+    randomRates.push(await compare(setting, gateway, RANDOM));
+    sequentialRates.push(await compare(setting, gateway, SEQUENTIAL));
+  }
+  const foreground = await measureForeground(setting, gateway, randomRates[0]!, isQuick ? 0.5 : seconds);
+  return [
+    measureOf('writeback-random', 'writeback of random 4 KiB against fio randwrite, depth 32', randomRates, 1),
+    measureOf('writeback-sequential', 'writeback of sequential data against fio write, 1 MiB', sequentialRates, 0.9),
+    foreground,
+  ];
+}
+
+interface Rates {
+  readonly fioBytesPerSecond: number;
+  readonly writebackBytesPerSecond: number;
+  readonly bytes: number;
+}
+
+function measureOf(id: string, title: string, rates: readonly Rates[], least: number): Measure {
+  return {
+    id,
+    title,
+    value: median(rates.map((each) => each.writebackBytesPerSecond / each.fioBytesPerSecond)),
+    unit: 'x',
+    wanted: { bound: 'at least', value: least },
+    details: {
+      writeback_mib_per_second: median(rates.map((each) => each.writebackBytesPerSecond)) / MIB,
+      fio_mib_per_second: median(rates.map((each) => each.fioBytesPerSecond)) / MIB,
+      dirty_mib: median(rates.map((each) => each.bytes)) / MIB,
+      rounds: rates.length,
+    },
+  };
+}
+
+async function compare(setting: MeasureSetting, gateway: Gateway, pattern: Pattern): Promise<Rates> {
+  const job: FioJob = { ...pattern, ...DIRTY_PLACE, bytesMax: DIRTY_BYTES_MAX };
+  const direct = await fio(setting, gateway.backing, { ...job, seconds: DIRECT_SECONDS_MAX, endFsync: true });
+  await fio(setting, gateway.volume, { ...job, bytesMax: Math.min(DIRTY_BYTES_MAX, direct.bytesPerSecond * WRITEBACK_SECONDS) });
+  const startMs = performance.now();
+  const bytes = (await gateway.status()).dirty_bytes;
+  if (bytes === 0) throw new Error('writeback: everything was written back before it could be measured');
+  while ((await gateway.status()).dirty_bytes > 0) {
+    if (performance.now() - startMs > WRITEBACK_MS) throw new Error(`writeback: not over after ${WRITEBACK_MS / 1000} s`);
+    await pause(POLL_MS, setting.workspace.signal);
+  }
+  const seconds = (performance.now() - startMs) / 1000;
+  await gateway.settle();
+  return { fioBytesPerSecond: direct.bytesPerSecond, writebackBytesPerSecond: bytes / seconds, bytes };
+}
+
+/** Reads of clean, cached data, alone and while something else is written back. */
+async function measureForeground(setting: MeasureSetting, gateway: Gateway, rates: Rates, seconds: number): Promise<Measure> {
+  const reads = (): Promise<FioFigures> =>
+    fio(setting, gateway.volume, { rw: 'randread', blockBytes: 4096, depth: 16, jobs: 4, sizeBytes: CLEAN_BYTES, seconds });
+  await fio(setting, gateway.volume, { ...SEQUENTIAL, jobs: 1, sizeBytes: CLEAN_BYTES });
+  await gateway.settle();
+  const alone = await reads();
+  const dirtyBytes = Math.min(DIRTY_BYTES_MAX, rates.writebackBytesPerSecond * (seconds + 2));
+  await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
+  const meanwhile = await reads();
+  const { dirty_bytes: left } = await gateway.status();
+  await gateway.settle();
+  return {
+    id: 'writeback-foreground',
+    title: 'reads during writeback against reads alone',
+    value: meanwhile.requestsPerSecond / alone.requestsPerSecond,
+    unit: 'x',
+    wanted: { bound: 'at least', value: 0.8 },
+    details: { alone_per_second: alone.requestsPerSecond, meanwhile_per_second: meanwhile.requestsPerSecond, dirty_bytes: dirtyBytes },
+    ...(left > 0 ? {} : { doubt: 'writing back was over before the reads were' }),
+  };
+}
