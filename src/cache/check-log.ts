@@ -52,6 +52,8 @@ export class LogCheck {
   /** Keys that refer to each segment, by cache_seg_id. */
   readonly #references: number[];
   #isDirty = false;
+  /** A segment that this gateway freed though a key of the log refers to it; -1 if there is none. */
+  #reusedSegment = -1;
 
   /** `volumeBytes`: of the volume, or the most it can have. */
   constructor(device: CacheDevice, media: InspectedMedia, volumeBytes: number, list: FindingList) {
@@ -81,6 +83,10 @@ export class LogCheck {
     } else {
       this.#checkEnd(walk);
       this.#checkStaged(walk, bootId);
+    }
+    if (this.#reusedSegment !== -1 && this.#options(start).durable !== undefined) {
+      const what = `it is an older one: keys behind it refer to segment ${this.#reusedSegment}, which was freed since`;
+      this.#list.add('error', 'tail', 'key_tail', `${what}. What the log holds can not be told from what it held once`);
     }
     this.#checkLogSegments(walks);
     this.#checkPayloads(walks, start);
@@ -151,6 +157,7 @@ export class LogCheck {
     }
     if (isStale(this.#media, segment, key.segGen)) {
       totals.staleKeys++;
+      if (this.#media.ownGenerations[segment] === true) this.#reusedSegment = segment;
       return;
     }
     if (!key.isClean && this.#isDirty) totals.dirtyBytes += key.len;

@@ -45,6 +45,8 @@ export interface InspectedMedia {
   readonly chain: InspectedChain;
   /** By cache_seg_id, for the segments of `chain.physicalOf`. A generation never written is accepted as 0. */
   readonly generations: readonly Decoded<number>[];
+  /** By cache_seg_id: whether this gateway stored the generation. */
+  readonly ownGenerations: readonly boolean[];
   readonly keyTail: RecordRead<LogPosition>;
   readonly dirtyTail: RecordRead<LogPosition>;
   readonly gatewayHeader: GatewayHeaderRead;
@@ -74,6 +76,7 @@ export function inspectMedia(device: CacheDevice): InspectedMedia {
     segmentCount,
     chain,
     generations: chain.physicalOf.map((physical) => generationOf(device.segment(physical))),
+    ownGenerations: chain.physicalOf.map((physical) => isOwnGeneration(device.segment(physical))),
     keyTail: readTail(control, 'key_tail', segmentCount),
     dirtyTail: readTail(control, 'dirty_tail', segmentCount),
     gatewayHeader,
@@ -90,6 +93,11 @@ export function inspectMedia(device: CacheDevice): InspectedMedia {
 function generationOf(segment: SegmentView): Decoded<number> {
   const read = readSegmentGeneration(segment.bytes);
   return !read.ok && read.blank ? { ok: true, value: 0 } : read;
+}
+
+function isOwnGeneration(segment: SegmentView): boolean {
+  const read = readSegmentGeneration(segment.bytes);
+  return read.ok && read.stamp !== undefined;
 }
 
 function followChain(device: CacheDevice, first: number, segmentCount: number, deviceSegmentCount: number): InspectedChain {

@@ -1,0 +1,349 @@
+// One kind of damage at one place of a used cache, tried: what reads the media must end, the damage must be found if it matters, and whatever is served
+// must be right. The cache is put back as it was after each trial.
+//
+// What counts as right, for a sector of the volume:
+// - It reads as its latest version; or, if only staged keys name it, as one since the last flush.
+// - With data CRC it may give EIO instead, if the damage is in the payload of its key.
+// - Without, it may read wrong if the damage is in its own payload: no checksum covers that.
+// - A cache that the kernel alone wrote has no sequences: its newest ksets can vanish unnoticed, so an earlier version of the sector is right too.
+// An opening that is refused must have changed nothing, and `check` must name an error.
+
+import { examineCache } from '../../src/cache/check-cache.js';
+import type { Finding } from '../../src/cache/check-finding.js';
+import { readCacheMedia } from '../../src/cache/cache-media.js';
+import { findStagedKsets, forEachKeyOf } from '../../src/cache/staged-ksets.js';
+import { seededRandom } from '../../src/device/seeded-random.js';
+import type { SimulatedBackingDevice } from '../../src/device/simulated-backing-device.js';
+import { PcacheError } from '../../src/errors.js';
+import type { InlineVolume } from '../../src/gateway/inline-volume.js';
+import type { KeyCursor } from '../../src/media/cache-key.js';
+import { encodeGatewayHeader, readGatewayHeader } from '../../src/media/gateway-header.js';
+import {
+  CACHE_INFO_OFFSETS,
+  DIRTY_TAIL_OFFSETS,
+  GATEWAY_BACKUP_OFFSET,
+  GATEWAY_HEADER_BYTES,
+  KEY_BYTES,
+  KEY_TAIL_OFFSETS,
+  KSET_HEADER_BYTES,
+  PAGE_BYTES,
+  SECTOR_BYTES,
+  SEGMENT_DATA_OFFSET,
+  SEGMENT_GENERATION_OFFSETS,
+  SEGMENT_INFO_OFFSETS,
+  SUPERBLOCK_OFFSET,
+  segmentDeviceOffset,
+} from '../../src/media/layout.js';
+import { walkLog } from '../../src/media/log-walk.js';
+import type { CacheVariant } from './damage-cache.js';
+import { DamageCache, USED_BYTES, VOLUME_BYTES } from './damage-cache.js';
+import { payloadPlace } from './model-rig.js';
+
+export const DAMAGE_KINDS = ['bit', '64 zeros', '64 noise', '64 older', 'page zeros', 'page noise', 'page older'] as const;
+export type DamageKind = (typeof DAMAGE_KINDS)[number];
+
+export type TrialOutcome = 'unchanged' | 'refused' | 'served' | 'served with errors';
+
+export interface Trial {
+  readonly place: string;
+  readonly kind: DamageKind;
+  readonly outcome: TrialOutcome;
+  /** What was wrong; undefined: nothing. */
+  readonly problem: string | undefined;
+}
+
+interface Structure {
+  readonly name: string;
+  /** In the used media. */
+  readonly start: number;
+  readonly lengthBytes: number;
+}
+
+interface KeyPayload {
+  /** In the used media. */
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Steps of writeback and collection that a trial may need. */
+const STEPS_MAX = 2000;
+const SECTORS = VOLUME_BYTES / SECTOR_BYTES;
+
+class TrialProblem extends Error {}
+
+export interface MatrixOptions {
+  /** A bug to plant: the header's word on how far the log has got is lost before each opening. */
+  readonly forgetDurablePlace?: boolean;
+}
+
+export class DamageMatrix {
+  readonly #options: MatrixOptions;
+  readonly #cache: DamageCache;
+  readonly #random: () => number;
+  readonly #backing: SimulatedBackingDevice;
+  readonly #structures = new Map<string, Structure[]>();
+  readonly #payloads: KeyPayload[] = [];
+  /** For each sector where its payload is in the used media; undefined: not cached. */
+  readonly #sectorPlaces: (number | undefined)[];
+
+  constructor(variant: CacheVariant, seed: number, options: MatrixOptions = {}) {
+    this.#options = options;
+    this.#cache = new DamageCache(variant, seed);
+    this.#random = seededRandom(seed ^ 0x5a5a);
+    this.#backing = this.#cache.backing.fork();
+    this.#listRecords();
+    this.#listLog();
+    const { media, device, pristine } = this.#cache;
+    const volume = this.#cache.open(this.#backing.fork());
+    this.#sectorPlaces = Array.from({ length: SECTORS }, (_, sector) => {
+      const place = payloadPlace(volume, sector * SECTOR_BYTES);
+      return place === undefined ? undefined : media.indexOf(place);
+    });
+    volume.close({ crash: true });
+    media.restore(pristine);
+    if (device.persistence !== 'memory') throw new Error('the trials count on memory');
+  }
+
+  /** Kinds of structures that the cache has. */
+  get places(): string[] {
+    return [...this.#structures.keys()];
+  }
+
+  /** Structures of a kind. */
+  count(place: string): number {
+    return this.#structures.get(place)?.length ?? 0;
+  }
+
+  /** How many different versions a place can be replaced by. */
+  get olderVersions(): number {
+    return this.#cache.olderVersions.length;
+  }
+
+  /** Any kind of damage at any place. */
+  randomTrial(): Trial {
+    const place = this.#choice(this.places);
+    const kind = this.#choice(DAMAGE_KINDS);
+    return this.trial(place, Math.floor(this.#random() * this.count(place)), kind, Math.floor(this.#random() * this.olderVersions));
+  }
+
+  /** `index`: of the structures of that kind; `version`: what an older version is taken from. */
+  trial(place: string, index: number, kind: DamageKind, version: number): Trial {
+    const { media, pristine, device } = this.#cache;
+    const damaged = pristine.slice();
+    const range = this.#damage(damaged, this.#structures.get(place)![index]!, kind, version);
+    if (Buffer.compare(damaged, pristine) === 0) return { place, kind, outcome: 'unchanged', problem: undefined };
+    media.restore(damaged);
+    if (this.#options.forgetDurablePlace === true) damaged.set(this.#forgetDurablePlace());
+    let outcome: TrialOutcome = 'refused';
+    let problem: string | undefined;
+    try {
+      outcome = this.#try(damaged, range);
+    } catch (error) {
+      const what =
+        error instanceof Error ? (error instanceof TrialProblem ? error.message : (error.stack ?? error.message)) : String(error);
+      const { name, dataCrc } = this.#cache.variant;
+      problem = `${name}, data CRC ${dataCrc ? 'on' : 'off'}: ${kind} at ${place} ${index} (media ${range.start}, version ${version}): ${what}`;
+    }
+    device.killProcess();
+    media.restore(pristine);
+    return { place, kind, outcome, problem };
+  }
+
+  #choice<T>(list: readonly T[]): T {
+    return list[Math.floor(this.#random() * list.length)]!;
+  }
+
+  #add(name: string, start: number, lengthBytes: number): void {
+    const list = this.#structures.get(name) ?? [];
+    list.push({ name, start, lengthBytes });
+    this.#structures.set(name, list);
+  }
+
+  #listRecords(): void {
+    const { device, media } = this.#cache;
+    for (const at of [0, GATEWAY_HEADER_BYTES]) this.#add('gateway header', at, 640);
+    this.#add('gateway backup', GATEWAY_BACKUP_OFFSET, 640);
+    this.#add('superblock', SUPERBLOCK_OFFSET, 24);
+    for (const at of CACHE_INFO_OFFSETS) this.#add('cache_info', at, 24);
+    for (const at of KEY_TAIL_OFFSETS) this.#add('key_tail', at, 16);
+    for (const at of DIRTY_TAIL_OFFSETS) this.#add('dirty_tail', at, 16);
+    for (const at of [SUPERBLOCK_OFFSET + 64, CACHE_INFO_OFFSETS[0] + 64, 0x4100]) this.#add('unused part of a record page', at, 512);
+    for (let id = 0; id < device.segmentCount; id++) {
+      const start = media.indexOf(segmentDeviceOffset(id as never))!;
+      for (const at of SEGMENT_INFO_OFFSETS) this.#add('segment_info', start + at, 16);
+      for (const at of SEGMENT_GENERATION_OFFSETS) this.#add('generation', start + at, 16);
+      this.#add('data of a segment, used or not', start + SEGMENT_DATA_OFFSET, USED_BYTES - SEGMENT_DATA_OFFSET);
+    }
+  }
+
+  #listLog(): void {
+    const { device, media } = this.#cache;
+    const read = readCacheMedia(device);
+    const place = (cacheSegId: number, offset: number): number => {
+      const index = media.indexOf(segmentDeviceOffset(read.physicalOf[cacheSegId]!) + SEGMENT_DATA_OFFSET + offset);
+      if (index === undefined) throw new Error(`the cache uses more of segment ${cacheSegId} than is put back after a trial`);
+      return index;
+    };
+    const addKey = (key: KeyCursor): void => {
+      const start = place(key.cacheSegId, key.cacheSegOff);
+      place(key.cacheSegId, key.cacheSegOff + key.len - 1);
+      this.#add('payload', start, key.len);
+      this.#payloads.push({ start, end: start + key.len });
+    };
+    let isDirty = false;
+    const walk = walkLog(read.log, read.keyTail, read.walkOptions, {
+      onKset: ({ cacheSegId, segOff, header }) => {
+        isDirty ||= read.dirtyTail.cacheSegId === cacheSegId && read.dirtyTail.segOff === segOff;
+        if (header.isLast) this.#add('LAST kset', place(cacheSegId, segOff), KSET_HEADER_BYTES);
+        else this.#add(`kset header, ${isDirty ? 'dirty' : 'written back'}`, place(cacheSegId, segOff), KSET_HEADER_BYTES);
+      },
+      onKey: (key, { cacheSegId, segOff }, index) => {
+        this.#add(
+          `key, ${isDirty ? 'dirty' : 'written back'}`,
+          place(cacheSegId, segOff) + KSET_HEADER_BYTES + index * KEY_BYTES,
+          KEY_BYTES,
+        );
+        addKey(key);
+      },
+    });
+    this.#add('end of the log', place(walk.end.cacheSegId, walk.end.segOff), KSET_HEADER_BYTES);
+    for (const kset of findStagedKsets(read.log, walk).ksets) {
+      this.#add('staged kset', place(kset.cacheSegId, kset.segOff), KSET_HEADER_BYTES);
+      forEachKeyOf(read.log, kset, (key, index) => {
+        this.#add('staged key', place(kset.cacheSegId, kset.segOff) + KSET_HEADER_BYTES + index * KEY_BYTES, KEY_BYTES);
+        addKey(key);
+      });
+    }
+  }
+
+  /** Stores the header without the place, if there is one; returns the media. */
+  #forgetDurablePlace(): Uint8Array {
+    const control = this.#cache.device.control.bytes;
+    for (const index of [0, 1] as const) {
+      const read = readGatewayHeader(control);
+      if (!read.ok) continue;
+      const { durable, ...header } = read.value;
+      if (durable !== undefined) encodeGatewayHeader(control, index, header, read.generation + 1);
+    }
+    return this.#cache.media.save();
+  }
+
+  /** Damages the bytes and says which. */
+  #damage(bytes: Uint8Array, structure: Structure, kind: DamageKind, version: number): KeyPayload {
+    const at = structure.start + Math.floor(this.#random() * structure.lengthBytes);
+    if (kind === 'bit') {
+      bytes[at]! ^= 1 << Math.floor(this.#random() * 8);
+      return { start: at, end: at + 1 };
+    }
+    const unit = kind.startsWith('64') ? 64 : PAGE_BYTES;
+    const start = at - (at % unit);
+    const end = Math.min(start + unit, bytes.length);
+    if (kind.endsWith('zeros')) bytes.fill(0, start, end);
+    else if (kind.endsWith('older')) bytes.set(this.#cache.olderVersions[version]!.subarray(start, end), start);
+    else for (let position = start; position < end; position++) bytes[position] = Math.floor(this.#random() * 256);
+    return { start, end };
+  }
+
+  #try(damaged: Uint8Array, range: KeyPayload): TrialOutcome {
+    const { device, media, bootId } = this.#cache;
+    const findings = this.#examine();
+    const hasError = findings.some(({ severity }) => severity === 'error');
+    if (Buffer.compare(media.save(), damaged) !== 0) throw new TrialProblem('check changed the media');
+    const backing = this.#backing.fork();
+    let volume: InlineVolume;
+    try {
+      volume = this.#cache.open(backing);
+    } catch (error) {
+      if (!(error instanceof PcacheError) || error.code === 'internal') throw error;
+      if (Buffer.compare(media.save(), damaged) !== 0) throw new TrialProblem(`refused (${error.message}), but changed`);
+      if (!hasError) throw new TrialProblem(`refused (${error.message}), and check finds no error`);
+      return 'refused';
+    }
+    const wrong = this.#readAll(volume, range);
+    for (const sector of wrong.errors) this.#requireFinding(findings, sector);
+    this.#drain(volume);
+    const content = backing.content();
+    for (let sector = 0; sector < SECTORS; sector++) {
+      if (this.#isConcerned(sector, range)) continue;
+      if (!this.#isRight(sector, content.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES))) {
+        throw new TrialProblem(`sector ${sector} of the backing device is wrong after writeback`);
+      }
+    }
+    this.#readAll(volume, range);
+    volume.close();
+    const later = examineCache(device, { bootId }).findings.find(({ severity, code }) => severity === 'error' && code !== 'data-crc');
+    if (later !== undefined) throw new TrialProblem(`served, and then check finds ${later.place}: ${later.message}`);
+    return wrong.errors.length > 0 ? 'served with errors' : 'served';
+  }
+
+  #examine(): readonly Finding[] {
+    const { device, bootId } = this.#cache;
+    const { sizeBytes, identity } = this.#backing;
+    try {
+      return examineCache(device, { bootId, backing: { sizeBytes, identity } }).findings;
+    } catch (error) {
+      if (!(error instanceof PcacheError) || error.code === 'internal') throw error;
+      return [{ severity: 'error', code: 'record', place: 'cache', message: error.message }];
+    }
+  }
+
+  /** Reads every sector. Returns those that give EIO, if they may. */
+  #readAll(volume: InlineVolume, range: KeyPayload): { errors: number[] } {
+    const errors: number[] = [];
+    const { dataCrc } = this.#cache.variant;
+    for (let sector = 0; sector < SECTORS; sector++) {
+      let bytes: Uint8Array;
+      try {
+        bytes = volume.read(sector * SECTOR_BYTES, SECTOR_BYTES);
+      } catch (error) {
+        if (!(error instanceof PcacheError) || error.code !== 'corrupt-data') throw error;
+        if (!this.#isConcerned(sector, range)) throw new TrialProblem(`sector ${sector} gives EIO, and its payload is not damaged`);
+        errors.push(sector);
+        continue;
+      }
+      if (this.#isRight(sector, bytes) || (!dataCrc && this.#isConcerned(sector, range))) continue;
+      throw new TrialProblem(`sector ${sector} reads wrong`);
+    }
+    return { errors };
+  }
+
+  #isRight(sector: number, bytes: Uint8Array): boolean {
+    const at = sector * SECTOR_BYTES;
+    const { latest, flushed, variant, history } = this.#cache;
+    const isLatest = Buffer.compare(bytes, latest.subarray(at, at + SECTOR_BYTES)) === 0;
+    if (isLatest || (variant.kernel !== 'all' && variant.staged === undefined)) return isLatest;
+    const text = Buffer.from(bytes).toString('hex');
+    const versions = [...history[sector]!];
+    const since = variant.kernel === 'all' ? 0 : versions.indexOf(Buffer.from(flushed.subarray(at, at + SECTOR_BYTES)).toString('hex'));
+    return versions.indexOf(text) >= since && versions.includes(text);
+  }
+
+  /** Whether damage in `range` may show in what the sector reads: it lies in the payload of the sector's key. */
+  #isConcerned(sector: number, range: KeyPayload): boolean {
+    const place = this.#sectorPlaces[sector];
+    if (place === undefined) return false;
+    return this.#payloads.some(({ start, end }) => place >= start && place < end && range.start < end && range.end > start);
+  }
+
+  #requireFinding(findings: readonly Finding[], sector: number): void {
+    const at = sector * SECTOR_BYTES;
+    const named = findings.some(
+      ({ severity, volumeRange }) =>
+        severity === 'error' &&
+        volumeRange !== undefined &&
+        volumeRange.offsetBytes <= at &&
+        volumeRange.offsetBytes + volumeRange.lengthBytes >= at + SECTOR_BYTES,
+    );
+    if (!named) throw new TrialProblem(`sector ${sector} gives EIO, and check does not name it`);
+  }
+
+  /** Writes everything back and collects all of it. */
+  #drain(volume: InlineVolume): void {
+    let steps = 0;
+    const count = (): void => {
+      if (++steps > STEPS_MAX) throw new TrialProblem('writeback and collection do not come to an end');
+    };
+    volume.writeBackAll(count);
+    while (volume.gcStep()) count();
+  }
+}
