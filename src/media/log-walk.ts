@@ -20,7 +20,7 @@
 // 3 and 4 hold only while this gateway alone moves key_tail: `logWalkOptions` says when.
 
 import { KeyCursor } from './cache-key.js';
-import { BATCH_INDEX_MAX, KSET_MAGIC_HIGH, KSET_MAGIC_LOW, KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from './kset.js';
+import { BATCH_INDEX_MAX, KSET_MAGIC_LOW, KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from './kset.js';
 import type { CacheSegId, SegmentOffset } from './layout.js';
 import { KEY_BYTES, KSET_BYTES_MAX, KSET_HEADER_BYTES } from './layout.js';
 import type { DurablePlace, GatewayHeader } from './gateway-header.js';
@@ -235,9 +235,9 @@ function placeText({ cacheSegId, segOff }: LogPosition): string {
   return `segment ${cacheSegId}, offset ${segOff}`;
 }
 
-const MAGIC = Buffer.alloc(8);
+/** The lower half only: for a longer one, Node's search would soon go byte by byte. */
+const MAGIC = Buffer.alloc(4);
 MAGIC.writeUInt32LE(KSET_MAGIC_LOW, 0);
-MAGIC.writeUInt32LE(KSET_MAGIC_HIGH, 4);
 
 /**
  * Looks beyond `end` in its segment for a kset that proves that one is missing at `end` (see the head of this file); says what it found.
