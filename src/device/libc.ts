@@ -50,6 +50,7 @@ const cLseek = library.func('lseek', 'int64_t', ['int', 'int64_t', 'int']) as Ca
 const cFlock = library.func('flock', 'int', ['int', 'int']) as Call<[fd: N, operation: N]>;
 const cIoctl = library.func('ioctl', 'int', ['int', 'ulong', '...']) as Call<[fd: N, request: N, type: string, argument: CallMemory | N]>;
 const cFcntl = library.func('fcntl', 'int', ['int', 'int', '...']) as Call<[fd: N, command: N, type: string, argument: N]>;
+const cClose = library.func('close', 'int', ['int']) as Call<[fd: N]>;
 const cOpen = library.func('open', 'int', ['str', 'int', '...']) as Call<[path: string, flags: N, type: string, mode: N]>;
 const cFstatfs = library.func('fstatfs', 'int', ['int', 'void *']) as Call<[fd: N, buffer: CallMemory]>;
 const cStatx = library.func('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']) as Call<
@@ -61,6 +62,14 @@ const cMount = library.func('mount', 'int', ['str', 'str', 'str', 'ulong', 'str'
 const cUmount2 = library.func('umount2', 'int', ['str', 'int']) as Call<[target: string, flags: N]>;
 const cEventfd = library.func('eventfd', 'int', ['uint', 'int']) as Call<[initial: N, flags: N]>;
 const cPrctl = library.func('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']) as Call<[option: N, a: N, b: N, c: N, d: N]>;
+// System calls without a function in the C library. io_uring's have the same numbers on all machines.
+const cIoUringSetup = library.func('syscall', 'int64_t', ['int64_t', 'uint', 'void *']) as Call<
+  [number: N, entries: N, parameters: CallMemory]
+>;
+const cIoUringEnter = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint', 'uint', 'uint', 'int64_t', 'int64_t']) as Call<
+  [number: N, fd: N, submit: N, wait: N, flags: N, signals: N, signalBytes: N]
+>;
+const cMemmove = library.func('memmove', 'intptr_t', ['intptr_t', 'intptr_t', 'size_t']) as Call<[target: N, source: N, length: N]>;
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
@@ -108,6 +117,25 @@ export function pwrite(fd: number, address: number, lengthBytes: number, offsetB
 export function poll(pollfdAddress: number, count: number, timeoutMs: number): number {
   const result = cPoll(pollfdAddress, count, timeoutMs);
   return result < 0 ? -errnoWord[0]! : result;
+}
+
+const SYS_IO_URING_SETUP = 425;
+const SYS_IO_URING_ENTER = 426;
+
+/** A new ring's descriptor. `parameters` is a struct io_uring_params (120 bytes), which the kernel completes. */
+export function ioUringSetup(entries: number, parameters: Uint32Array): number {
+  return checked(cIoUringSetup(SYS_IO_URING_SETUP, entries, parameters), 'io_uring_setup');
+}
+
+/** HOT. Submits `submit` entries and waits for `wait` completions; flags IORING_ENTER_*. Entries consumed, or -errno. */
+export function ioUringEnter(fd: number, submit: number, wait: number, flags: number): number {
+  const result = cIoUringEnter(SYS_IO_URING_ENTER, fd, submit, wait, flags, 0, 0);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. Copies memory that no view is at hand for; the ranges may overlap. */
+export function copyMemory(targetAddress: number, sourceAddress: number, lengthBytes: number): void {
+  cMemmove(targetAddress, sourceAddress, lengthBytes);
 }
 
 /** Maps memory at an address of the kernel's choice; `fd` is -1 for anonymous memory. Returns the address. */
@@ -181,6 +209,11 @@ export function fcntl(fd: number, command: number, argument: number): number {
 /** open(2) with exactly these flags: unlike `fs.openSync` it does not add O_CLOEXEC. */
 export function open(path: string, flags: number, mode = 0): number {
   return checked(cOpen(path, flags, 'uint', mode), 'open');
+}
+
+/** Closes a descriptor that `fs` has not opened; `fs.closeSync` warns of those in a worker thread. */
+export function close(fd: number): void {
+  checked(cClose(fd), 'close');
 }
 
 /** Magic number of the file system that `fd` is on, and its f_fsid as 16 hexadecimal digits (zeros: it has none). */

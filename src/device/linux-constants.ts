@@ -89,3 +89,14 @@ export const BLKGETSIZE64 = 0x80081272;
 // linux/magic.h
 export const TMPFS_MAGIC = 0x01021994;
 export const RAMFS_MAGIC = 0x858458f6;
+
+// linux/io_uring.h
+export const IORING_OP_READ = 22;
+export const IORING_OP_URING_CMD = 46;
+export const IORING_SETUP_SQE128 = 1 << 10;
+export const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
+export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
+export const IORING_ENTER_GETEVENTS = 1 << 0;
+export const IORING_FEAT_SINGLE_MMAP = 1 << 0;
+export const IORING_OFF_SQ_RING = 0;
+export const IORING_OFF_SQES = 0x10000000;

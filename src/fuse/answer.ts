@@ -1,6 +1,6 @@
 // Sending answers. Invariants: every request but FORGET and its like gets exactly one answer, on the descriptor it came from, with the `unique`
 // it came with (bit 63, "resent", included); what the kernel can't take becomes EIO, never silence, for a request without an answer hangs
-// its caller.
+// its caller. The answer of a ring's entry is only put in place here: the ring's thread commits it when the slot comes back (io-uring-transport.ts).
 
 import { errno } from '../device/errno-codes.js';
 import { writev } from '../device/libc.js';
@@ -35,6 +35,10 @@ export function sendAnswer(slot: RequestSlot, result: number): number {
     }
   }
   if (error <= -ERRNO_LIMIT) error = -errno.EIO;
+  if (slot.ring >= 0) {
+    slot.sealForRing(error, smallBytes);
+    return 0;
+  }
   const sent = writev(slot.fd, slot.iovec.address, slot.seal(error, smallBytes));
   if (sent >= 0 || sent === -errno.ENOENT || sent === -errno.ENODEV) return 0;
   // Data that can't be read (a cache device that was cut short) fails here. The request is most likely ended with EIO already; if it isn't, this does.

@@ -19,6 +19,11 @@ const ECONNABORTED = 103;
 export interface QueueOptions {
   /** This worker's descriptor: the session's, or a clone (see `queueDescriptors`). Several workers may share one. */
   readonly fd: number;
+  /**
+   * A wake event (device/wake-event.ts) that makes the worker look at the stop word, where the kernel would send the requests of `stopQueues` elsewhere:
+   * beside rings. `fd` must be non-blocking then.
+   */
+  readonly wakeFd?: number;
   /** This thread's view of the process's slots. */
   readonly slots: RequestSlots;
   readonly fileSystem: FileSystem;
@@ -53,7 +58,7 @@ export function serveQueue(options: QueueOptions): QueueEnd {
       } else if (length === -ECONNABORTED) {
         return 'aborted';
       } else if (length === -errno.EAGAIN) {
-        waitReadable(fd);
+        waitReadable(fd, options.wakeFd ?? -1);
       } else if (length !== -errno.ENOENT && length !== -errno.EINTR) {
         throw systemError(`FUSE descriptor ${fd}: read`, -length, 'io');
       }
@@ -84,10 +89,10 @@ function serveRequest({ fileSystem, onError }: QueueOptions, slot: RequestSlot, 
   return false;
 }
 
-/** Waits until a non-blocking descriptor has a request (or its session's end) to tell. */
-function waitReadable(fd: number): void {
-  const pollfd = Int32Array.of(fd, POLLIN);
-  poll(addressOf(pollfd), 1, -1);
+/** Waits until a non-blocking descriptor has a request (or its session's end) to tell, or the other one (-1: none) is readable. */
+function waitReadable(fd: number, wakeFd: number): void {
+  const pollfds = Int32Array.of(fd, POLLIN, wakeFd, POLLIN);
+  poll(addressOf(pollfds), 2, -1);
 }
 
 export interface QueueStop {

@@ -18,6 +18,7 @@ export const FUSE_MAX_PAGES = 1 << 22;
 export const FUSE_INIT_EXT = 1 << 30;
 export const FUSE2_DIRECT_IO_ALLOW_MMAP = 1 << (36 - 32);
 export const FUSE2_HAS_RESEND = 1 << (39 - 32);
+export const FUSE2_OVER_IO_URING = 1 << (41 - 32);
 
 const WANTED_FLAGS =
   FUSE_ASYNC_READ |
@@ -53,6 +54,8 @@ export interface NegotiatedSession {
   readonly congestionThreshold: number;
   /** Whether `requestResend` works (Linux 6.9). */
   readonly canResend: boolean;
+  /** Whether requests come through rings; then `canResend` is of no use. */
+  readonly overIoUring: boolean;
   /** Whether files opened with FOPEN_DIRECT_IO can be mapped shared (Linux 6.6). */
   readonly canMapDirect: boolean;
 }
@@ -60,9 +63,10 @@ export interface NegotiatedSession {
 /**
  * Decides the answer to an INIT request.
  * @param request the whole request, in header included
+ * @param wantsIoUring take requests through rings, if the kernel offers that
  * Throws PcacheError `io` if it is no INIT or cut short, `unsupported` if the kernel's protocol is too old.
  */
-export function decideInit(request: Uint8Array): NegotiatedSession {
+export function decideInit(request: Uint8Array, wantsIoUring = false): NegotiatedSession {
   const view = new DataView(request.buffer, request.byteOffset, request.byteLength);
   const body = IN_HEADER.bytes;
   if (request.length < body + INIT_IN.bytes || view.getUint32(IN_HEADER.len, true) !== request.length) {
@@ -77,7 +81,7 @@ export function decideInit(request: Uint8Array): NegotiatedSession {
   const hasFlags2 = (offered & FUSE_INIT_EXT) !== 0 && request.length >= body + INIT_IN.flags2 + 4;
   const offered2 = hasFlags2 ? view.getUint32(body + INIT_IN.flags2, true) : 0;
   const flags = offered & WANTED_FLAGS & (hasFlags2 ? -1 : ~FUSE_INIT_EXT);
-  const flags2 = offered2 & WANTED_FLAGS2;
+  const flags2 = offered2 & (wantsIoUring ? WANTED_FLAGS2 | FUSE2_OVER_IO_URING : WANTED_FLAGS2);
   const maxPages = (flags & FUSE_MAX_PAGES) !== 0 ? MAX_PAGES : MAX_PAGES_DEFAULT;
   return {
     major: PROTOCOL_MAJOR,
@@ -90,6 +94,7 @@ export function decideInit(request: Uint8Array): NegotiatedSession {
     maxBackground: MAX_BACKGROUND,
     congestionThreshold: CONGESTION_THRESHOLD,
     canResend: (flags2 & FUSE2_HAS_RESEND) !== 0,
+    overIoUring: (flags2 & FUSE2_OVER_IO_URING) !== 0,
     canMapDirect: (flags2 & FUSE2_DIRECT_IO_ALLOW_MMAP) !== 0,
   };
 }

@@ -8,12 +8,15 @@
 // - A slot's memory is touched when the slot is first used, all of it, and the slot given back last is taken first: slots that were never used cost
 //   nothing.
 //
-// One slot:   0            16          4016           4096                     +maxWrite      +4096          +16 KiB
-//             | out header | small answer | in headers | payload ............. | names' slack | reply iovec |
+// One slot:   0            16             1024          1536         3928         4096               +maxWrite      +4096         +16 KiB
+//             | out header | small answer | ring header | ring iovec | in headers | payload ....... | names' slack | reply iovec |
+//
+// A slot may be an entry of a ring (io-uring-transport.ts). Then it is the ring's for good: its requests arrive in the ring header and the payload,
+// and whoever answers one puts the answer there (`sealForRing`) and gives the slot back to the ring, whose thread commits it.
 
 import { PcacheError } from '../errors.js';
 import { errno } from '../device/errno-codes.js';
-import { mmap, munmap, view } from '../device/libc.js';
+import { copyMemory, mmap, munmap, view } from '../device/libc.js';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../device/linux-constants.js';
 import { lock, unlock } from '../shared/mutex.js';
 import type { OpcodeRow } from './opcodes.js';
@@ -21,7 +24,9 @@ import { decodeRequest } from './opcodes.js';
 import { IOVEC_BYTES, ReplyIovec } from './reply-iovec.js';
 import { ReplyBuilder, REPLY_BYTES_MAX } from './reply.js';
 import { FuseRequest } from './request.js';
-import { OUT_HEADER, WRITE_HEAD_BYTES } from './structs.js';
+import { RingReturn, createRingReturn, destroyRingReturn } from './ring-return.js';
+import type { RingReturnState } from './ring-return.js';
+import { IN_HEADER, OUT_HEADER, RING_HEADER, WRITE_HEAD_BYTES } from './structs.js';
 
 const PAGE_BYTES = 4096;
 const PAYLOAD_START = PAGE_BYTES;
@@ -37,16 +42,26 @@ export const SLOT_COUNT_DEFAULT = 256;
 const WORD_MUTEX = 0;
 const WORD_FREE_COUNT = 1;
 const WORD_STACK = 2;
-const RECORD_WORDS = 5;
+const RECORD_WORDS = 6;
 const RECORD_FD = 0;
 const RECORD_LENGTH = 1;
 /** For requests without a descriptor: 1 when the answer is there, and the answer. */
 const RECORD_ANSWERED = 2;
 const RECORD_RESULT = 3;
 const RECORD_TOUCHED = 4;
+/** Where the request begins in the slot. */
+const RECORD_START = 5;
+
+const RING_HEADER_START = 1024;
+const RING_IOVEC_START = 1536;
+const RING_IOVEC_WORDS = 8;
+const WORD_BYTES = 4;
+const TWO_32 = 4294967296;
 
 /** In place of a descriptor: the request came from within the process (see libfuse-transport.ts) and its answer goes there. */
 export const LOCAL_FD = -1;
+/** In place of a descriptor, and below: the request came from ring 0, 1, ... */
+const FIRST_RING_FD = -2;
 
 /** Structured-cloneable; valid in every thread of the process that created it. */
 export interface RequestSlotsHandle {
@@ -54,6 +69,8 @@ export interface RequestSlotsHandle {
   readonly count: number;
   readonly maxWriteBytes: number;
   readonly words: Int32Array<SharedArrayBuffer>;
+  /** One for each ring; none on other transports. */
+  readonly rings: readonly RingReturnState[];
 }
 
 const strideOf = (maxWriteBytes: number): number => PAYLOAD_START + maxWriteBytes + SLACK_BYTES + IOVEC_BYTES;
@@ -62,9 +79,10 @@ const strideOf = (maxWriteBytes: number): number => PAYLOAD_START + maxWriteByte
  * Maps the slots of a process, once.
  * @param maxWriteBytes max_write as negotiated; a multiple of the page size
  * @param count slots, that is, requests that can be in hand at a time; at least one more than there are queue workers
+ * @param ringCount rings that slots will be entries of
  * Throws PcacheError `usage` if that is more than 4 GiB, `io` if there is no address space.
  */
-export function createRequestSlots(maxWriteBytes: number, count: number = SLOT_COUNT_DEFAULT): RequestSlotsHandle {
+export function createRequestSlots(maxWriteBytes: number, count: number = SLOT_COUNT_DEFAULT, ringCount = 0): RequestSlotsHandle {
   const regionBytes = strideOf(maxWriteBytes) * count;
   if (!(maxWriteBytes > 0 && maxWriteBytes % PAGE_BYTES === 0 && count > 0 && regionBytes <= REGION_BYTES_MAX)) {
     throw new PcacheError('usage', `request slots: ${count} of ${maxWriteBytes} bytes: must be whole pages and fit in 4 GiB`);
@@ -73,11 +91,13 @@ export function createRequestSlots(maxWriteBytes: number, count: number = SLOT_C
   const words = new Int32Array(new SharedArrayBuffer((WORD_STACK + count + count * RECORD_WORDS) * 4));
   words[WORD_FREE_COUNT] = count;
   for (let i = 0; i < count; i++) words[WORD_STACK + i] = count - 1 - i;
-  return { address, count, maxWriteBytes, words };
+  const rings = Array.from({ length: ringCount }, () => createRingReturn(count));
+  return { address, count, maxWriteBytes, words, rings };
 }
 
 /** Unmaps the slots; no thread may use them or views of them any more. */
 export function destroyRequestSlots(handle: RequestSlotsHandle): void {
+  for (const ring of handle.rings) destroyRingReturn(ring);
   munmap(handle.address, strideOf(handle.maxWriteBytes) * handle.count);
 }
 
@@ -86,9 +106,11 @@ export class RequestSlots {
   readonly handle: RequestSlotsHandle;
   readonly #memory: ArrayBuffer;
   readonly #slots: (RequestSlot | undefined)[];
+  readonly #rings: readonly RingReturn[];
 
   constructor(handle: RequestSlotsHandle) {
     this.handle = handle;
+    this.#rings = handle.rings.map((state) => new RingReturn(state));
     this.#memory = view(handle.address, strideOf(handle.maxWriteBytes) * handle.count);
     this.#slots = new Array<RequestSlot | undefined>(handle.count);
   }
@@ -106,8 +128,20 @@ export class RequestSlots {
     return second < 0 ? undefined : this.slot(second).touch();
   }
 
-  /** Gives a slot back, by its owner, once. */
+  /** Gives a slot back, by its owner, once: to the ring whose entry it is, or to all. */
   give(slot: RequestSlot): void {
+    if (slot.ring >= 0) this.#rings[slot.ring]!.give(slot.index);
+    else this.#giveToAll(slot);
+  }
+
+  /** The way back to a ring, for its thread. */
+  ringReturn(ring: number): RingReturn {
+    const found = this.#rings[ring];
+    if (found === undefined) throw new RangeError(`ring ${ring}: no such ring`);
+    return found;
+  }
+
+  #giveToAll(slot: RequestSlot): void {
     const { words, count } = this.handle;
     lock(words, WORD_MUTEX);
     const free = words[WORD_FREE_COUNT]!;
@@ -162,6 +196,10 @@ export class RequestSlot {
   readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #record: number;
   readonly #outHeader: Uint32Array;
+  readonly #ringHeader: Uint32Array;
+  readonly #ringIovec: Uint32Array;
+  readonly #address: number;
+  readonly #start: number;
   readonly #slack: Uint8Array;
 
   constructor(handle: RequestSlotsHandle, memory: ArrayBuffer, index: number) {
@@ -172,7 +210,11 @@ export class RequestSlot {
     this.index = index;
     this.#words = handle.words;
     this.#record = WORD_STACK + handle.count + index * RECORD_WORDS;
+    this.#address = address;
+    this.#start = start;
     this.#outHeader = new Uint32Array(memory, start, OUT_HEADER.bytes / 4);
+    this.#ringHeader = new Uint32Array(memory, start + RING_HEADER_START, RING_HEADER.bytes / WORD_BYTES);
+    this.#ringIovec = new Uint32Array(memory, start + RING_IOVEC_START, RING_IOVEC_WORDS);
     this.#slack = new Uint8Array(memory, start + PAYLOAD_START + handle.maxWriteBytes, SLACK_BYTES);
     this.requestAddress = address + REQUEST_START;
     this.requestCapacityBytes = WRITE_HEAD_BYTES + handle.maxWriteBytes + SLACK_BYTES;
@@ -204,13 +246,89 @@ export class RequestSlot {
     return this.#words[this.#record + RECORD_FD]!;
   }
 
+  /** The ring whose entry this slot is; below 0 if it is none. */
+  get ring(): number {
+    return FIRST_RING_FD - this.fd;
+  }
+
   /**
    * Takes note of a request of `lengthBytes` that was read into the slot from `fd`, and decodes it. @returns 0 or -errno
    */
   receive(fd: number, lengthBytes: number): number {
     this.#words[this.#record + RECORD_FD] = fd;
+    return this.#receiveAt(REQUEST_START, lengthBytes);
+  }
+
+  #receiveAt(start: number, lengthBytes: number): number {
+    this.#words[this.#record + RECORD_START] = start;
     this.#words[this.#record + RECORD_LENGTH] = lengthBytes;
     return this.reopen();
+  }
+
+  /**
+   * Makes the slot an entry of a ring, for good; by the ring's thread, which took it.
+   * @returns the address of the two iovecs, ring header and payload, to register it with
+   */
+  joinRing(ring: number): number {
+    this.#words[this.#record + RECORD_FD] = FIRST_RING_FD - ring;
+    setAddress(this.#ringIovec, 0, this.#address + RING_HEADER_START);
+    setAddress(this.#ringIovec, 2, RING_HEADER.bytes);
+    setAddress(this.#ringIovec, 4, this.payloadAddress);
+    setAddress(this.#ringIovec, 6, this.payload.length);
+    return this.#address + RING_IOVEC_START;
+  }
+
+  /**
+   * Decodes the request that the kernel put into the ring header and the payload. The two headers move up to the payload, where they stand as if
+   * the request had been read from a descriptor. @returns 0 or -errno
+   */
+  receiveFromRing(): number {
+    const header = this.#ringHeader;
+    const length = header[0]!;
+    const structure = length - IN_HEADER.bytes - header[RING_HEADER.payloadSize / WORD_BYTES]!;
+    // Neither happens; a header alone, whose length is then wrong, is answered with EINVAL.
+    const isSound = structure >= 0 && structure <= RING_HEADER.operationBytes && structure % WORD_BYTES === 0;
+    const start = PAYLOAD_START - IN_HEADER.bytes - (isSound ? structure : 0);
+    const { words } = this.request;
+    let to = (this.#start + start) >>> 2;
+    for (let i = 0; i < IN_HEADER.bytes / WORD_BYTES; i++) words[to++] = header[i]!;
+    if (!isSound) return this.#receiveAt(start, IN_HEADER.bytes);
+    const from = RING_HEADER.operation / WORD_BYTES;
+    for (let i = 0; i < structure / WORD_BYTES; i++) words[to++] = header[from + i]!;
+    return this.#receiveAt(start, length);
+  }
+
+  /** Puts the answer where the ring's entry has it, data included. By whoever answers, before the slot goes back. Arguments as for `seal`. */
+  sealForRing(error: number, smallBytes: number): void {
+    let payloadBytes = 0;
+    if (error === 0 && smallBytes === 0) {
+      payloadBytes = this.iovec.dataBytes;
+      // From the last to the first: what lies in the payload already, in order and without gaps, only moves up.
+      let end = this.payloadAddress + payloadBytes;
+      for (let i = this.iovec.count - 2; i >= 0; i--) {
+        const length = this.iovec.dataLength(i);
+        end -= length;
+        const source = this.iovec.dataAddress(i);
+        if (source !== end) copyMemory(end, source, length);
+      }
+    } else if (error === 0) {
+      copyMemory(this.payloadAddress, this.#address + OUT_HEADER.bytes, smallBytes);
+      payloadBytes = smallBytes;
+    }
+    const header = this.#ringHeader;
+    header[0] = OUT_HEADER.bytes + payloadBytes;
+    header[1] = error;
+    header[2] = this.request.uniqueLo;
+    header[3] = this.request.uniqueHi;
+    header[RING_HEADER.payloadSize / WORD_BYTES] = payloadBytes;
+  }
+
+  /** The number under which the ring's next answer is committed, as two words. */
+  get commitIdLow(): number {
+    return this.#ringHeader[RING_HEADER.commitId / WORD_BYTES]!;
+  }
+  get commitIdHigh(): number {
+    return this.#ringHeader[RING_HEADER.commitId / WORD_BYTES + 1]!;
   }
 
   /**
@@ -259,6 +377,7 @@ export class RequestSlot {
   reopen(): number {
     this.wantsAfterReply = false;
     this.iovec.clear();
+    this.request.startBytes = this.#start + this.#words[this.#record + RECORD_START]!;
     return decodeRequest(this, this.#words[this.#record + RECORD_LENGTH]!);
   }
 
@@ -276,4 +395,9 @@ export class RequestSlot {
     this.#outHeader[3] = this.request.uniqueHi;
     return withData ? this.iovec.count : 1;
   }
+}
+
+function setAddress(words: Uint32Array, at: number, value: number): void {
+  words[at] = value;
+  words[at + 1] = Math.floor(value / TWO_32);
 }

@@ -11,11 +11,11 @@ const TWO_32 = 4294967296;
 const textDecoder = new TextDecoder();
 
 export class FuseRequest {
-  /** The whole buffer; indices into it are absolute, so a request may start anywhere that is a multiple of 8. */
+  /** The whole buffer; indices into it are absolute, so a request may start anywhere that is a multiple of 4. */
   readonly bytes: Uint8Array;
   readonly words: Uint32Array;
-  /** Where the in header begins. */
-  readonly startBytes: number;
+  /** Where the in header begins, a multiple of 4 from the start of the buffer. The owner may move it before it decodes a request. */
+  startBytes: number;
   /** Most bytes that one request may ask to read or bring to write. */
   readonly maxPayloadBytes: number;
 
@@ -46,7 +46,7 @@ export class FuseRequest {
   mode = 0;
 
   /**
-   * @param buffer memory that holds the request, from `startBytes` (a multiple of 8 from the start of the buffer)
+   * @param buffer memory that holds the request, from `startBytes` (a multiple of 4 from the start of the buffer)
    * @param maxPayloadBytes max_write as negotiated
    */
   constructor(buffer: ArrayBufferLike, startBytes: number, maxPayloadBytes: number) {

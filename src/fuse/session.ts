@@ -7,7 +7,8 @@
 
 import { closeSync, constants, openSync, readSync, statfs, writeSync } from 'node:fs';
 import { errno } from '../device/errno-codes.js';
-import { ioctl } from '../device/libc.js';
+import { fcntl, ioctl } from '../device/libc.js';
+import { F_SETFL } from '../device/linux-constants.js';
 import { errnoOf, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
 import { decideInit, encodeInitAnswer, encodeInitRefusal, type NegotiatedSession } from './init.js';
@@ -22,13 +23,14 @@ const INIT_BUFFER_BYTES = 8192;
 /**
  * Reads the session's INIT request and answers it. Called once, after mounting, before any queue is served; blocks until the request is there,
  * which it is as soon as the mount is made.
+ * @param wantsIoUring take requests through rings, if the kernel offers that: `overIoUring` says whether it did
  * Throws PcacheError `unsupported` (kernel too old), `closed` (unmounted meanwhile) or `io`.
  */
-export function negotiate(fd: number): NegotiatedSession {
+export function negotiate(fd: number, wantsIoUring = false): NegotiatedSession {
   const request = readInit(fd);
   let session: NegotiatedSession;
   try {
-    session = decideInit(request);
+    session = decideInit(request, wantsIoUring);
   } catch (error) {
     writeSync(fd, encodeInitRefusal(request));
     throw error;
@@ -82,6 +84,11 @@ export function queueDescriptors(fd: number, count: number): number[] {
     }
   }
   return fds;
+}
+
+/** Has reading of a session's descriptor fail with EAGAIN rather than wait; for all processes that hold it. */
+export function setNonBlocking(fd: number): void {
+  fcntl(fd, F_SETFL, constants.O_NONBLOCK);
 }
 
 /** Opens /dev/fuse, close-on-exec. Throws PcacheError `not-found` or `permission` with a hint. */

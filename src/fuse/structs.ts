@@ -126,3 +126,12 @@ export const UNIQUE_RESEND_HI = 0x80000000;
 
 /** What the kernel reserves around a WRITE's payload: `fuse_in_header` and `fuse_write_in`. */
 export const WRITE_HEAD_BYTES = IN_HEADER.bytes + WRITE_IN.bytes;
+
+/**
+ * `fuse_uring_req_header`: what a ring's entry has beside its payload. `inOut` takes the in header and, answered, the out header; `operation` the operation's
+ * structure; then `fuse_uring_ent_in_out`.
+ */
+export const RING_HEADER = { bytes: 288, inOut: 0, operation: 128, operationBytes: 128, commitId: 264, payloadSize: 272 } as const;
+/** Commands of IORING_OP_URING_CMD on a FUSE descriptor. */
+export const RING_REGISTER = 1;
+export const RING_COMMIT_AND_FETCH = 2;

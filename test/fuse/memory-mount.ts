@@ -21,6 +21,8 @@ export interface MemoryMountOptions {
   readonly workersPerQueue?: number;
   readonly slotCount?: number;
   readonly swallow?: boolean;
+  /** Serve through io_uring; the queues then get what stays on the descriptors. */
+  readonly ioUring?: boolean;
   readonly mount?: Partial<MountRequest>;
   /** Close this process's copies of the clones once the server has them, as a wrong supervisor would. */
   readonly letGoOfClones?: boolean;
@@ -64,8 +66,8 @@ export class MemoryMount {
     this.volumePath = kind === 'file' ? this.mountpoint : join(this.mountpoint, 'volume.img');
     try {
       const fd = mountFuse({ mountpoint: this.mountpoint, kind, fsName: 'memory', maxReadBytes: 1 << 20, ...options.mount });
-      this.session = negotiate(fd);
-      this.fds = queueDescriptors(fd, options.queues ?? 2);
+      this.session = negotiate(fd, options.ioUring);
+      this.fds = queueDescriptors(fd, options.queues ?? (this.session.overIoUring ? 1 : 2));
     } catch (error) {
       rmSync(this.directory, { recursive: true, force: true });
       throw error;

@@ -2,10 +2,12 @@
 // memory-mount.ts with an IPC channel on descriptor 3 and the queues' descriptors from 4 on.
 
 import { Worker } from 'node:worker_threads';
+import { createWakeEvent } from '../../src/device/wake-event.js';
 import { stopQueues } from '../../src/fuse/dev-fuse-transport.js';
 import type { NegotiatedSession } from '../../src/fuse/init.js';
+import { ringQueueCount, wakeRings } from '../../src/fuse/io-uring-transport.js';
 import { createRequestSlots } from '../../src/fuse/request-slots.js';
-import { requestResend } from '../../src/fuse/session.js';
+import { requestResend, setNonBlocking } from '../../src/fuse/session.js';
 import { IntRing } from '../../src/shared/int-ring.js';
 import { COUNT_WORDS, mapVolumeFile, type MemoryState } from './memory-file-system.js';
 import type { MemoryWorkerData } from './memory-worker.js';
@@ -32,10 +34,13 @@ export type MemoryServerMessage =
   | { readonly kind: 'ended'; readonly ends: string[] };
 
 const FIRST_QUEUE_FD = 4;
+const RING_DEPTH = 8;
 const tell = (message: MemoryServerMessage): void => void process.send!(message);
 
 function start(options: MemoryServerStart): void {
-  const slots = createRequestSlots(options.session.maxWriteBytes, options.slotCount);
+  // As in the gateway: a ring for each CPU.
+  const rings = options.session.overIoUring ? ringQueueCount() : 0;
+  const slots = createRequestSlots(options.session.maxWriteBytes, options.slotCount + rings * RING_DEPTH, rings);
   const stopWord = new Int32Array(new SharedArrayBuffer(4));
   const helperStopWord = new Int32Array(new SharedArrayBuffer(4));
   const state: MemoryState = {
@@ -46,13 +51,18 @@ function start(options: MemoryServerStart): void {
     counts: new Int32Array(new SharedArrayBuffer(COUNT_WORDS * 4)),
   };
   if (options.resend) requestResend(FIRST_QUEUE_FD);
+  const wakeFd = rings > 0 ? createWakeEvent() : undefined;
+  if (wakeFd !== undefined) setNonBlocking(FIRST_QUEUE_FD);
   const ends: string[] = [];
   let ready = 0;
   let exited = 0;
-  const workerCount = options.queues * options.workersPerQueue;
-  const startWorker = (fd: number | undefined): Worker => {
+  const queueWorkers = options.queues * options.workersPerQueue;
+  const workerCount = queueWorkers + rings;
+  const startWorker = (fd: number | undefined, ring?: number): Worker => {
     const workerData: MemoryWorkerData = {
       fd,
+      ...(wakeFd === undefined ? {} : { wakeFd }),
+      ...(ring === undefined ? {} : { ring: { number: ring, queues: [ring], depth: RING_DEPTH } }),
       slots,
       state,
       stopWord: fd === undefined ? helperStopWord : stopWord,
@@ -63,7 +73,8 @@ function start(options: MemoryServerStart): void {
   const helper = startWorker(undefined);
   helper.on('message', (message) => tell({ kind: 'error', text: JSON.stringify(message) }));
   for (let i = 0; i < workerCount; i++) {
-    const worker = startWorker(FIRST_QUEUE_FD + (i % options.queues));
+    const ring = i < queueWorkers ? undefined : i - queueWorkers;
+    const worker = startWorker(FIRST_QUEUE_FD + (i % options.queues), ring);
     worker.on('error', (error) => tell({ kind: 'error', text: String(error) }));
     worker.on('message', (message: { end?: string; swallowed?: boolean; ready?: boolean }) => {
       if (message.ready === true) {
@@ -83,8 +94,17 @@ function start(options: MemoryServerStart): void {
     });
   }
   process.on('message', (order: 'counts' | 'stop') => {
-    if (order === 'stop')
-      stopQueues({ fd: FIRST_QUEUE_FD, stopWord, workerCount, nodeid: options.kind === 'file' ? 1 : 2, mountpoint: options.mountpoint });
+    if (order === 'stop' && wakeFd !== undefined) {
+      Atomics.store(stopWord, 0, 1);
+      wakeRings(slots.rings, wakeFd);
+    } else if (order === 'stop')
+      stopQueues({
+        fd: FIRST_QUEUE_FD,
+        stopWord,
+        workerCount: queueWorkers,
+        nodeid: options.kind === 'file' ? 1 : 2,
+        mountpoint: options.mountpoint,
+      });
     else tell({ kind: 'counts', counts: [...state.counts], freeSlots: Atomics.load(slots.words, 1) });
   });
 }

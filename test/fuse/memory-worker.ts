@@ -2,7 +2,8 @@
 
 import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 import { sendAnswer } from '../../src/fuse/answer.js';
-import { serveQueue } from '../../src/fuse/dev-fuse-transport.js';
+import { serveQueue, type QueueEnd } from '../../src/fuse/dev-fuse-transport.js';
+import { serveRing } from '../../src/fuse/io-uring-transport.js';
 import { RequestSlots, type RequestSlotsHandle } from '../../src/fuse/request-slots.js';
 import { IntRing } from '../../src/shared/int-ring.js';
 import { MemoryFileSystem, type MemoryState } from './memory-file-system.js';
@@ -10,6 +11,9 @@ import { MemoryFileSystem, type MemoryState } from './memory-file-system.js';
 export interface MemoryWorkerData {
   /** undefined: answer what others hand on. */
   readonly fd: number | undefined;
+  readonly wakeFd?: number;
+  /** Serve this ring instead of the descriptor's own queue. */
+  readonly ring?: { readonly number: number; readonly queues: readonly number[]; readonly depth: number };
   readonly slots: RequestSlotsHandle;
   readonly state: MemoryState;
   readonly stopWord: Int32Array<SharedArrayBuffer>;
@@ -31,14 +35,22 @@ function main(data: MemoryWorkerData): void {
       return 0;
     };
   }
-  parentPort!.postMessage({ ready: true });
-  const end = serveQueue({
+  const ready = (): void => parentPort!.postMessage({ ready: true });
+  const options = {
     fd: data.fd,
     slots,
     fileSystem,
     stopWord: data.stopWord,
-    onError: (operation, error) => parentPort!.postMessage({ operation, error: String(error) }),
-  });
+    onError: (operation: string, error: unknown) => parentPort!.postMessage({ operation, error: String(error) }),
+  };
+  let end: QueueEnd;
+  if (data.ring === undefined) {
+    ready();
+    end = serveQueue(data.wakeFd === undefined ? options : { ...options, wakeFd: data.wakeFd });
+  } else {
+    const { number: ring, queues, depth } = data.ring;
+    end = serveRing({ ...options, ring, queues, depth, onRegistered: ready });
+  }
   parentPort!.postMessage({ end });
 }
 
