@@ -101,7 +101,8 @@ function withHintIfUsed(error: unknown, { cachePath, backingPath }: CheckedMount
   return new PcacheError('in-use', error.message, { cause: error, hint });
 }
 
-function report(output: Output, plan: MountPlan, facts: { supervisorPid: number; enginePid: number; volumeBytes: number }): void {
+function report(output: Output, plan: MountPlan, facts: Omit<ReadyOutcome, 'type'>): void {
+  if (facts.note !== undefined) output.warn(facts.note);
   const volume = plan.mountKind === 'directory' ? join(plan.mountpoint, 'volume.img') : plan.mountpoint;
   const result = {
     mountpoint: plan.mountpoint,

@@ -52,9 +52,9 @@ export interface NegotiatedSession {
   readonly maxReadaheadBytes: number;
   readonly maxBackground: number;
   readonly congestionThreshold: number;
-  /** Whether `requestResend` works (Linux 6.9). */
+  /** Whether `requestResend` works: since Linux 6.9, and not for requests that came through rings. */
   readonly canResend: boolean;
-  /** Whether requests come through rings; then `canResend` is of no use. */
+  /** Whether requests come through rings (io-uring-transport.ts). */
   readonly overIoUring: boolean;
   /** Whether files opened with FOPEN_DIRECT_IO can be mapped shared (Linux 6.6). */
   readonly canMapDirect: boolean;
@@ -93,7 +93,7 @@ export function decideInit(request: Uint8Array, wantsIoUring = false): Negotiate
     maxReadaheadBytes: view.getUint32(body + INIT_IN.maxReadahead, true),
     maxBackground: MAX_BACKGROUND,
     congestionThreshold: CONGESTION_THRESHOLD,
-    canResend: (flags2 & FUSE2_HAS_RESEND) !== 0,
+    canResend: (flags2 & FUSE2_HAS_RESEND) !== 0 && (flags2 & FUSE2_OVER_IO_URING) === 0,
     overIoUring: (flags2 & FUSE2_OVER_IO_URING) !== 0,
     canMapDirect: (flags2 & FUSE2_DIRECT_IO_ALLOW_MMAP) !== 0,
   };

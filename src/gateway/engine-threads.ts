@@ -15,11 +15,13 @@ import { adoptBackingDevice } from '../device/file-backing-device.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import { adoptCacheDevice } from '../device/mapped-cache-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { closeWakeEvent, createWakeEvent } from '../device/wake-event.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { stopQueues } from '../fuse/dev-fuse-transport.js';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
-import { createRequestSlots, destroyRequestSlots } from '../fuse/request-slots.js';
-import { requestResend } from '../fuse/session.js';
+import { ringQueueCount, wakeRings } from '../fuse/io-uring-transport.js';
+import { SLOT_COUNT_DEFAULT, createRequestSlots, destroyRequestSlots } from '../fuse/request-slots.js';
+import { requestResend, setNonBlocking } from '../fuse/session.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
@@ -31,7 +33,7 @@ import { DataThread, GatewayWord, createGatewayShared, failCache } from './gatew
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import { ParkedThreads } from './parked-threads.js';
 import type { ThreadKind } from './parked-threads.js';
-import type { QueueWorkerStart } from './queue-worker.js';
+import type { QueueWorkerStart, RingStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import { SharedText } from './shared-text.js';
@@ -73,6 +75,30 @@ async function startEngine(options: EngineOptions, threads: ParkedThreads): Prom
   return engine;
 }
 
+/** Threads that take requests from the kernel: with rings, one for each, and one for what stays on the descriptor. */
+interface QueuePlan {
+  readonly threads: number;
+  readonly rings: readonly RingStart[];
+  readonly slots: number;
+}
+
+/** Requests in hand at a time in one of the kernel's queues: more than the misses that a hit should not have to wait for. */
+const RING_DEPTH_MAX = 64;
+/** Of the request slots, those that are for the descriptor beside the rings. */
+const DESCRIPTOR_SLOTS = 16;
+const RING_SLOTS_MAX = 2048;
+
+function planQueues({ fuseFds, session, options }: EngineOptions): QueuePlan {
+  if (fuseFds.length === 0) return { threads: 1, rings: [], slots: SLOT_COUNT_DEFAULT };
+  if (session?.overIoUring !== true) return { threads: Math.max(1, options.workers), rings: [], slots: SLOT_COUNT_DEFAULT };
+  const queues = ringQueueCount();
+  const depth = Math.max(1, Math.min(RING_DEPTH_MAX, Math.floor(RING_SLOTS_MAX / queues)));
+  const rings = Array.from({ length: Math.min(options.workers, queues) }, (_, number, count = Math.min(options.workers, queues)) => {
+    return { number, depth, queues: Array.from({ length: Math.ceil((queues - number) / count) }, (__, i) => number + i * count) };
+  });
+  return { threads: rings.length + 1, rings, slots: queues * depth + DESCRIPTOR_SLOTS };
+}
+
 const queueKind = (index: number): ThreadKind => ({ name: `queue ${index}`, file: './queue-worker.js' });
 const missKind = (index: number): ThreadKind => ({ name: `miss ${index}`, file: './miss-worker.js' });
 const LOG_KIND: ThreadKind = { name: 'log', file: './log-worker.js' };
@@ -108,7 +134,9 @@ class ThreadedEngine implements Engine {
   readonly #opened: OpenedCache;
   readonly #shared: GatewayShared;
   readonly #cache: Cache;
+  readonly #plan: QueuePlan;
   readonly #queues: Thread[] = [];
+  #wakeFd: number | undefined;
   readonly #lanes: Thread[] = [];
   #background: Thread | undefined;
   #log: Thread | undefined;
@@ -123,7 +151,8 @@ class ThreadedEngine implements Engine {
     this.#device = device;
     this.#backing = backing;
     this.ended = new Promise((resolve) => (this.#end = resolve));
-    const queueCount = Math.max(1, options.fuseFds.length === 0 ? 1 : options.options.workers);
+    this.#plan = planQueues(options);
+    const queueCount = this.#plan.threads;
     this.#opened = openCache(device, {
       volumeBytes: backing.sizeBytes,
       backingIdentity: backing.identity,
@@ -138,7 +167,8 @@ class ThreadedEngine implements Engine {
       clock: now,
     });
     const { shared, media } = this.#opened;
-    const slots = createRequestSlots(options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES);
+    const maxWriteBytes = options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES;
+    const slots = createRequestSlots(maxWriteBytes, this.#plan.slots, this.#plan.rings.length);
     this.#shared = createGatewayShared({
       cache: shared,
       cacheDevice: device.handle,
@@ -150,7 +180,7 @@ class ThreadedEngine implements Engine {
         cacheFlags: cacheFlagsOf(media.cacheInfo) & ~(GC_PERCENT_MASK << GC_PERCENT_SHIFT),
         backingIdentity: backing.identity,
         transport: options.options.transport,
-        workers: queueCount,
+        workers: Math.max(1, this.#plan.rings.length === 0 ? queueCount : this.#plan.rings.length),
         supervisorPid: options.supervisorPid,
         enginePid: process.pid,
         engineRestarts: options.engineRestarts,
@@ -175,7 +205,7 @@ class ThreadedEngine implements Engine {
 
   async start(): Promise<void> {
     const { options, fuseFds, mountKind } = this.#options;
-    const queueCount = this.#shared.facts.workers;
+    const queueCount = this.#plan.threads;
     const files = {
       kind: mountKind,
       readOnly: options.readOnly,
@@ -190,8 +220,20 @@ class ThreadedEngine implements Engine {
       return;
     }
     if (this.#options.resume) this.#resume(fuseFds[0]!);
+    const { rings } = this.#plan;
+    if (rings.length > 0) {
+      setNonBlocking(fuseFds[0]!);
+      this.#wakeFd = createWakeEvent();
+    }
     for (let index = 0; index < queueCount; index++) {
-      const start: Omit<QueueWorkerStart, 'shared'> = { fuseFd: fuseFds[index % fuseFds.length]!, files, head: index, counterSlice: index };
+      const start: Omit<QueueWorkerStart, 'shared'> = {
+        fuseFd: fuseFds[index % fuseFds.length]!,
+        files,
+        head: index,
+        counterSlice: index,
+        ring: rings[index],
+        wakeFd: this.#wakeFd,
+      };
       this.#queues.push(this.#thread(queueKind(index), start));
     }
     // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
@@ -349,6 +391,7 @@ class ThreadedEngine implements Engine {
       if (!cache.readOnly) this.#cache.markClean();
     } finally {
       destroyRequestSlots(this.#shared.slots);
+      if (this.#wakeFd !== undefined) closeWakeEvent(this.#wakeFd);
       this.#backing.close();
       this.#device.close();
     }
@@ -356,6 +399,11 @@ class ThreadedEngine implements Engine {
 
   #stopQueues(fd: number, kind: EngineOptions['mountKind'], mountpoint: string): void {
     if (this.#queues.every((thread) => thread.queueEnd !== undefined)) return;
+    if (this.#wakeFd !== undefined) {
+      Atomics.store(this.#shared.words, GatewayWord.stopQueues, 1);
+      wakeRings(this.#shared.slots.rings, this.#wakeFd);
+      return;
+    }
     try {
       stopQueues({
         fd,

@@ -6,7 +6,8 @@ import { PcacheError } from '../errors.js';
 import { GC_PERCENT_MAX, GC_PERCENT_MIN } from '../media/layout.js';
 import { nearest } from './nearest.js';
 
-export type Transport = 'dev-fuse' | 'libfuse';
+export type Transport = 'dev-fuse' | 'io-uring' | 'libfuse';
+const TRANSPORTS: readonly string[] = ['dev-fuse', 'io-uring', 'libfuse'] satisfies Transport[];
 
 export interface MountOptions {
   transport: Transport;
@@ -42,12 +43,11 @@ interface OptionRow {
 export const mountOptionRows: readonly OptionRow[] = [
   {
     name: 'transport',
-    value: 'dev-fuse|libfuse',
-    help: 'how to speak to the kernel (default dev-fuse)',
+    value: TRANSPORTS.join('|'),
+    help: 'how to speak to the kernel (default dev-fuse; io-uring is faster and does not survive a crash unnoticed)',
     apply: (options, value) => {
-      if (value === 'io-uring') throw usage(`transport=io-uring: not in this version`, 'Use transport=dev-fuse, the default.');
-      if (value !== 'dev-fuse' && value !== 'libfuse') throw usage(`transport=${value}: not one of dev-fuse, libfuse`);
-      options.transport = value;
+      if (!TRANSPORTS.includes(value)) throw usage(`transport=${value}: not one of ${TRANSPORTS.join(', ')}`);
+      options.transport = value as Transport;
     },
   },
   {

@@ -26,7 +26,14 @@ export interface MountMessage {
 
 /** Supervisor to command line, exactly one. */
 export type MountOutcome =
-  | { readonly type: 'ready'; readonly supervisorPid: number; readonly enginePid: number; readonly volumeBytes: number }
+  | {
+      readonly type: 'ready';
+      readonly supervisorPid: number;
+      readonly enginePid: number;
+      readonly volumeBytes: number;
+      /** What the user should know although all is well: one line. */
+      readonly note: string | undefined;
+    }
   | { readonly type: 'failed'; readonly error: ControlErrorBody };
 
 /** Supervisor to a spare engine: do beforehand what can be done. The start may come at any time, or never. */

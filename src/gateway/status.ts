@@ -4,6 +4,7 @@
 
 import type { Persistence } from '../device/device.js';
 import type { CounterTotals } from '../shared/counters.js';
+import type { Transport } from './mount-options.js';
 
 /** A place in the log: the cache_seg_id and the byte offset in that segment's data. */
 export interface LogPosition {
@@ -58,7 +59,7 @@ export interface MediaStatus {
 
 export interface StatusSnapshot extends MediaStatus, CounterTotals {
   state: GatewayState;
-  transport: 'dev-fuse' | 'libfuse';
+  transport: Transport;
   mode: 'writeback';
   persistence: Persistence;
   read_only: boolean;

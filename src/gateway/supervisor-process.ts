@@ -50,7 +50,7 @@ async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undef
     const supervisor = new Supervisor(
       plan,
       log,
-      { ready: ({ enginePid, volumeBytes }) => outcome.tell({ type: 'ready', supervisorPid: process.pid, enginePid, volumeBytes }) },
+      { ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }) },
       parts,
     );
     // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.

@@ -15,6 +15,7 @@ import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
+import { whyNoRings } from '../fuse/ring-support.js';
 import { negotiate, queueDescriptors } from '../fuse/session.js';
 import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
 import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart } from './engine.js';
@@ -24,6 +25,7 @@ import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
 import { startTicksOf } from './process-identity.js';
+import type { Transport } from './mount-options.js';
 import type { EngineMessage, MountPlan } from './process-messages.js';
 import { RestartPolicy } from './restart-policy.js';
 import {
@@ -38,9 +40,16 @@ import {
 import { SpareEngine } from './spare-engine.js';
 import { takeMountAway } from './take-mount-away.js';
 
+export interface ReadyFacts {
+  readonly enginePid: number;
+  readonly volumeBytes: number;
+  /** What the user should know although all is well: one line. */
+  readonly note: string | undefined;
+}
+
 export interface SupervisorEvents {
   /** The volume can be read; called once. */
-  ready(facts: { enginePid: number; volumeBytes: number }): void;
+  ready(facts: ReadyFacts): void;
 }
 
 /** What tests replace. */
@@ -49,6 +58,7 @@ export interface SupervisorParts {
   readonly engineMain?: URL | undefined;
   readonly restarts?: RestartPolicy | undefined;
   readonly negotiate?: typeof negotiate | undefined;
+  readonly whyNoRings?: typeof whyNoRings | undefined;
 }
 
 interface FuseSession {
@@ -69,6 +79,7 @@ export class Supervisor {
   readonly #events: SupervisorEvents;
   readonly #engineMain: URL;
   readonly #negotiate: typeof negotiate;
+  readonly #whyNoRings: typeof whyNoRings;
   readonly #paths: RuntimePaths;
   readonly #startedMs = Date.now();
   readonly #restarts: RestartPolicy;
@@ -77,6 +88,9 @@ export class Supervisor {
   #cache: MappedCacheDevice | undefined;
   #backing: FileBackingDevice | undefined;
   #session: FuseSession | undefined;
+  /** The transport in use: what was asked for, or what came in its place. */
+  #transport: Transport;
+  #note: string | undefined;
   #connection: number | undefined;
   #entry: RuntimeEntry | undefined;
   #engine: EngineChild | undefined;
@@ -92,6 +106,8 @@ export class Supervisor {
     this.#engineMain = parts.engineMain ?? new URL('./engine-main.js', import.meta.url);
     this.#restarts = parts.restarts ?? new RestartPolicy();
     this.#negotiate = parts.negotiate ?? negotiate;
+    this.#whyNoRings = parts.whyNoRings ?? whyNoRings;
+    this.#transport = plan.options.transport;
     this.#spare = new SpareEngine(() => {
       const child = new EngineChild(this.#engineMain);
       child.prepare(plan.options);
@@ -173,8 +189,16 @@ export class Supervisor {
       readOnly: plan.options.readOnly,
       allowOther: plan.options.allowOther,
     });
-    this.#session = { fds: [fd], negotiated: this.#negotiate(fd) };
-    this.#session = { ...this.#session, fds: queueDescriptors(fd, plan.options.workers) };
+    const whyNot = this.#transport === 'io-uring' ? this.#whyNoRings() : undefined;
+    const negotiated = this.#negotiate(fd, this.#transport === 'io-uring' && whyNot === undefined);
+    this.#session = { fds: [fd], negotiated };
+    if (this.#transport === 'io-uring' && !negotiated.overIoUring) {
+      this.#transport = 'dev-fuse';
+      this.#note = `transport dev-fuse instead of io-uring: ${whyNot ?? 'the kernel does not offer it'}`;
+      this.#log.warn(this.#note);
+    }
+    // Beside rings, a descriptor has little to do.
+    if (!negotiated.overIoUring) this.#session = { negotiated, fds: queueDescriptors(fd, plan.options.workers) };
     this.#connection = connectionNumber(plan.mountpoint);
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
@@ -192,7 +216,7 @@ export class Supervisor {
       fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
       session: this.#session?.negotiated,
       resume: this.#engineRestarts > 0,
-      options: plan.options,
+      options: { ...plan.options, transport: this.#transport },
       supervisorPid: process.pid,
       startedMs: this.#startedMs,
       engineRestarts: this.#engineRestarts,
@@ -216,7 +240,7 @@ export class Supervisor {
       this.#served = true;
       // A transport that mounts by itself has done so by now.
       this.#connection ??= connectionNumber(this.#plan.mountpoint);
-      this.#events.ready({ enginePid: engine.pid, volumeBytes: message.volumeBytes });
+      this.#events.ready({ enginePid: engine.pid, volumeBytes: message.volumeBytes, note: this.#note });
     }
     if (this.#survivesEngineDeath) this.#spare.want();
   }
@@ -236,7 +260,7 @@ export class Supervisor {
     }
     const reason = said?.type === 'failed' ? said.error.message : how;
     if (!this.#survivesEngineDeath) {
-      const what = this.#session === undefined ? `transport ${this.#plan.options.transport}` : 'this kernel (before Linux 6.9)';
+      const what = this.#transport === 'dev-fuse' ? 'this kernel (before Linux 6.9)' : `transport ${this.#transport}`;
       this.#end(new PcacheError('internal', `engine: ${reason}: ${what} can't go on after that`));
     } else if (this.#restarts.shouldRestart(performance.now())) {
       this.#engineRestarts++;

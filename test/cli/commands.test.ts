@@ -110,7 +110,7 @@ test('wrong mount options are usage errors before any file is looked at', async 
     2,
     /^pcache: mount option worker: unknown option\nhint: Did you mean workers\?/,
   );
-  isRefused(t, await runPcache(['mount', 'a', 'b', 'c', '-o', 'transport=io-uring']), 2, /not in this version/);
+  isRefused(t, await runPcache(['mount', 'a', 'b', 'c', '-o', 'transport=tcp']), 2, /not one of dev-fuse, io-uring, libfuse/);
   isRefused(t, await runPcache(['mount', 'a', 'b', 'c', '-o', 'ro', '-o', 'workers=0']), 2, /workers=0: not a number from 1 to 64/);
 });
 

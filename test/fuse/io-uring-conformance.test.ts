@@ -3,7 +3,7 @@
 import test from 'ava';
 import { conformance } from './conformance.js';
 import { MemoryMount, whyNoFuse } from './memory-mount.js';
-import { whyNoRings } from './rings.js';
+import { whyNoRings } from '../../src/fuse/ring-support.js';
 
 const SIZE_BYTES = 16 << 20;
 

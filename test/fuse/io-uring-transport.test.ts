@@ -9,7 +9,7 @@ import { Client } from './client.js';
 import { pattern } from './conformance.js';
 import { COUNT_AFTER_REPLY, COUNT_PENDING } from './memory-file-system.js';
 import { MemoryMount, whyNoFuse, type MemoryMountOptions } from './memory-mount.js';
-import { whyNoRings } from './rings.js';
+import { whyNoRings } from '../../src/fuse/ring-support.js';
 
 const SIZE_BYTES = 8 << 20;
 const { O_RDWR, O_DIRECT } = fs.constants;

@@ -36,6 +36,8 @@ export interface CommandResult {
 export interface FakeGatewayOptions {
   mode?: FakeEngineMode;
   mountKind?: 'directory' | 'file';
+  /** Asks for transport io-uring on a machine that can't have it for this reason. */
+  whyNoRings?: string;
 }
 
 export class FakeGateway {
@@ -49,7 +51,7 @@ export class FakeGateway {
   readonly outcome: Promise<MountOutcome | undefined>;
 
   /** Starts; `outcome` says how it went, undefined if the supervisor ended without a word. */
-  constructor(t: ExecutionContext, { mode = 'normal', mountKind = 'directory' }: FakeGatewayOptions = {}) {
+  constructor(t: ExecutionContext, { mode = 'normal', mountKind = 'directory', whyNoRings }: FakeGatewayOptions = {}) {
     this.folder = temporaryFolder(t);
     t.teardown(() => this.#takeAway());
     const runtimeDirectory = join(this.folder, 'run');
@@ -69,7 +71,7 @@ export class FakeGateway {
       backingPath: this.backing,
       mountpoint: this.mountpoint,
       mountKind,
-      options: { ...defaultMountOptions(), workers: 2 },
+      options: { ...defaultMountOptions(), workers: 2, transport: whyNoRings === undefined ? 'dev-fuse' : 'io-uring' },
       runtimeDirectory,
       logLevel: 'debug',
       logFormat: 'json',
@@ -79,7 +81,7 @@ export class FakeGateway {
       detached: true,
       serialization: 'advanced',
       stdio: ['ignore', logFd, logFd, 'ipc'],
-      env: { ...process.env, PCACHE_FAKE_ENGINE: mode },
+      env: { ...process.env, PCACHE_FAKE_ENGINE: mode, PCACHE_FAKE_NO_RINGS: whyNoRings ?? '' },
     });
     closeSync(logFd);
     this.outcome = new Promise((resolve) => {

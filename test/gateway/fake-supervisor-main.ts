@@ -2,4 +2,7 @@
 
 import { runSupervisorProcess } from '../../src/gateway/supervisor-process.js';
 
-runSupervisorProcess({ engineMain: new URL('./fake-engine-main.js', import.meta.url) });
+runSupervisorProcess({
+  engineMain: new URL('./fake-engine-main.js', import.meta.url),
+  whyNoRings: () => process.env.PCACHE_FAKE_NO_RINGS,
+});

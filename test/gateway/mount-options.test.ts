@@ -40,10 +40,10 @@ test('rw takes ro back, and empty items are nothing', (t) => {
   t.false(parseMountOptions(['ro,,rw', '']).readOnly);
 });
 
-test('both transports of this version are taken, io-uring is named as not in it', (t) => {
-  t.is(parseMountOptions(['transport=libfuse']).transport, 'libfuse');
-  t.is(refusal('transport=io-uring').message, 'mount option transport=io-uring: not in this version');
-  t.is(refusal('transport=tcp').message, 'mount option transport=tcp: not one of dev-fuse, libfuse');
+test('each transport is taken, and no other', (t) => {
+  t.is(parseMountOptions([]).transport, 'dev-fuse');
+  for (const transport of ['dev-fuse', 'io-uring', 'libfuse']) t.is(parseMountOptions([`transport=${transport}`]).transport, transport);
+  t.is(refusal('transport=tcp').message, 'mount option transport=tcp: not one of dev-fuse, io-uring, libfuse');
 });
 
 test('an unknown option names the nearest that exists', (t) => {

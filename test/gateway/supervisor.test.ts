@@ -52,6 +52,19 @@ test('a mount serves, and umount ends it, tells what is dirty and leaves nothing
   t.deepEqual(gateway.leftovers(pids), []);
 });
 
+test('where io_uring can not be used, the volume is served without it, and the user is told why', async (t) => {
+  const gateway = await FakeGateway.serving(t, { whyNoRings: 'io_uring is forbidden' });
+  const note = 'transport dev-fuse instead of io-uring: io_uring is forbidden';
+  t.like(await gateway.outcome, { type: 'ready', note });
+  t.true(gateway.log().includes(note));
+  t.true(await writeAndRead(gateway, 3));
+  // As with dev-fuse from the start, its users do not notice the death of the engine.
+  const before = gateway.entry!.engine_pid;
+  process.kill(before, 'SIGKILL');
+  await gateway.engineAfter(before);
+  t.true(await writeAndRead(gateway, 4));
+});
+
 test('umount --flush writes back first, as JSON too', async (t) => {
   const gateway = await FakeGateway.serving(t);
   const result = await gateway.pcache('umount', gateway.mountpoint, '--flush', '--json');

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { loadFuseNative } from '../../src/fuse/libfuse-library.js';
+import { whyNoRings } from '../../src/fuse/ring-support.js';
 import { messageOf } from '../../src/errors.js';
 import { conformance, type ConformanceMount } from '../fuse/conformance.js';
 import { MIB, TestGateway, noFuse, type GatewayOptions } from '../support/mounted.js';
@@ -48,6 +49,13 @@ conformance(test, {
   skip: noFuse,
   start: () => start({ mountOptions: 'kernel_cache,workers=4', dataCrc: true }),
 });
+for (const workers of ['', ',workers=1']) {
+  conformance(test, {
+    name: `io-uring${workers}`,
+    skip: noFuse ?? whyNoRings(),
+    start: () => start({ mountOptions: `transport=io-uring${workers}`, dataCrc: workers !== '' }),
+  });
+}
 conformance(test, {
   name: 'libfuse',
   skip: noFuse ?? whyNoLibfuse(),
