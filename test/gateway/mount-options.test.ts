@@ -42,7 +42,8 @@ test('rw takes ro back, and empty items are nothing', (t) => {
 
 test('each transport is taken, and no other', (t) => {
   t.is(parseMountOptions([]).transport, 'dev-fuse');
-  for (const transport of ['dev-fuse', 'io-uring', 'libfuse']) t.is(parseMountOptions([`transport=${transport}`]).transport, transport);
+  for (const transport of ['dev-fuse', 'io-uring', 'libfuse'] as const)
+    t.is(parseMountOptions([`transport=${transport}`]).transport, transport);
   t.is(refusal('transport=tcp').message, 'mount option transport=tcp: not one of dev-fuse, io-uring, libfuse');
 });
 
