@@ -21,6 +21,7 @@ export type FindingCode =
   | 'gateway-header'
   | 'binding'
   | 'log-damaged'
+  | 'log-lost'
   | 'log-end'
   | 'log-remains'
   | 'kset'
@@ -40,7 +41,7 @@ export interface Finding {
   readonly place: string;
   /** One line: what is wrong and what it means for the user's data. */
   readonly message: string;
-  /** Bytes of the volume that are concerned, where it is about some of them. */
+  /** Bytes of the volume that are concerned, where it is about some of them; the message does not repeat them. */
   readonly volumeRange?: { readonly offsetBytes: number; readonly lengthBytes: number };
 }
 

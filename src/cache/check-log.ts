@@ -8,11 +8,11 @@ import type { CacheDevice } from '../device/device.js';
 import type { KeyCursor } from '../media/cache-key.js';
 import { KEY_FLAG_CLEAN, KEY_FLAG_EMPTY, validateKey } from '../media/cache-key.js';
 import { pcacheCrcOfRange } from '../media/crc32c.js';
-import { KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from '../media/kset.js';
+import { KSET_HEADER_LAYOUT } from '../media/kset.js';
 import type { CacheSegId } from '../media/layout.js';
 import { SEGMENT_DATA_OFFSET } from '../media/layout.js';
 import type { LogPosition } from '../media/log-position.js';
-import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX, samePosition } from '../media/log-position.js';
+import { samePosition } from '../media/log-position.js';
 import type { LogWalk, LogWalkOptions, WalkedKset } from '../media/log-walk.js';
 import { logWalkOptions, walkLog } from '../media/log-walk.js';
 import { allZero } from '../media/u64.js';
@@ -21,6 +21,7 @@ import type { FindingList } from './check-finding.js';
 import { PayloadMap } from './check-payload.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { isStale } from './inspect-media.js';
+import { lossOf, placeOf } from './repair-log.js';
 import type { StagedKset } from './staged-ksets.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
 
@@ -54,6 +55,8 @@ export class LogCheck {
   #isDirty = false;
   /** A segment that this gateway freed though a key of the log refers to it; -1 if there is none. */
   #reusedSegment = -1;
+  /** This gateway wrote some of the log, so there was a gateway header. */
+  #hasSequences = false;
 
   /** `volumeBytes`: of the volume, or the most it can have. */
   constructor(device: CacheDevice, media: InspectedMedia, volumeBytes: number, list: FindingList) {
@@ -78,11 +81,15 @@ export class LogCheck {
     const walk = this.#walk(start);
     const walks = [walk];
     if (walk.ending === 'damaged') {
-      this.#reportDamage(walk);
-      if (!walk.dirtyTailPassed && dirtyTail.ok) walks.push(this.#walkDirtyPart(dirtyTail.value));
+      this.#reportDamage(walk, bootId);
+      if (!walk.dirtyTailPassed && dirtyTail.ok) walks.push(this.#walkDirtyPart(dirtyTail.value, bootId));
     } else {
       this.#checkEnd(walk);
       this.#checkStaged(walk, bootId);
+    }
+    if (this.#hasSequences && !this.#media.gatewayHeader.ok && this.#media.gatewayHeader.kind === 'absent') {
+      const what = 'lost, though this gateway has written to the cache: which backing device the cache belongs to is not known any more';
+      this.#list.add('error', 'gateway-header', 'gateway header', what);
     }
     if (this.#reusedSegment !== -1 && this.#options(start).durable !== undefined) {
       const what = `it is an older one: keys behind it refer to segment ${this.#reusedSegment}, which was freed since`;
@@ -112,14 +119,14 @@ export class LogCheck {
   }
 
   /** The log breaks before dirty_tail: what comes after dirty_tail may be whole all the same. */
-  #walkDirtyPart(dirtyTail: LogPosition): LogWalk {
+  #walkDirtyPart(dirtyTail: LogPosition, bootId: string | undefined): LogWalk {
     this.#isDirty = true;
     const walk = this.#walk(dirtyTail);
     const what = `from dirty_tail on ${walk.keys} keys in ${walk.ksets} ksets can be read`;
     const how =
       walk.ending === 'end' ? 'to the end of the log: what the backing device lacks is still in the cache' : 'up to another damage';
     this.#list.add('info', 'log-remains', placeOf(dirtyTail), `${what}, ${how}`);
-    if (walk.ending === 'damaged') this.#reportDamage(walk);
+    if (walk.ending === 'damaged') this.#reportDamage(walk, bootId);
     else this.#checkEnd(walk);
     return walk;
   }
@@ -128,6 +135,7 @@ export class LogCheck {
     const { dirtyTail, gatewayHeader } = this.#media;
     this.#isDirty ||= dirtyTail.ok && samePosition(dirtyTail.value, kset);
     const { sequence, isLast, keyNum } = kset.header;
+    this.#hasSequences ||= sequence !== 0;
     if (!isLast && keyNum === 0) this.#list.add('warning', 'kset', ksetName(kset), 'it has no keys, which no writer leaves');
     if (gatewayHeader.ok && sequence >= gatewayHeader.value.sequenceLimit) {
       const limit = gatewayHeader.value.sequenceLimit;
@@ -170,7 +178,7 @@ export class LogCheck {
     if (physical === undefined) {
       const loss = onlyCopy ? 'its data is lost' : 'the backing device has its data';
       const range = { offsetBytes: key.off, lengthBytes: key.len };
-      const what = `${rangeText(key.off, key.off + key.len)}: segment ${key.cacheSegId} can't be found`;
+      const what = `segment ${key.cacheSegId}, which has these bytes, can't be found`;
       this.#list.add(onlyCopy ? 'error' : 'warning', 'data-lost', keyName(kset, index), `${what}: ${loss}`, range);
       return;
     }
@@ -183,33 +191,28 @@ export class LogCheck {
     this.#damage.key(key.off, key.len, !isDamaged ? 'none' : onlyCopy ? 'only-copy' : 'copy');
   }
 
-  #reportDamage(walk: LogWalk): void {
-    const loss = walk.dirtyTailPassed
-      ? 'what was written to the cache behind this place and is not on the backing device can not be reached'
-      : 'this is before dirty_tail, where the backing device has everything';
-    this.#list.add('error', 'log-damaged', placeOf(walk.end), `${walk.damage ?? 'the log is damaged'}: ${loss}`);
-    const remains = this.#remainsBehind(walk);
-    if (remains.ksets > 0) {
-      const what = `${remains.ksets} valid ksets with ${remains.keys} keys stand behind the damage in this segment`;
-      this.#list.add('info', 'log-remains', placeOf(walk.end), `${what}; some may be older than the log`);
+  #reportDamage(walk: LogWalk, bootId: string | undefined): void {
+    const damage = walk.damage ?? 'the log is damaged';
+    if (!walk.dirtyTailPassed) {
+      const loss = 'this is before dirty_tail, where the backing device has everything: nothing is lost, but the cache is refused as it is';
+      this.#list.add('error', 'log-damaged', placeOf(walk.end), `${damage}: ${loss}`);
+      return;
     }
-  }
-
-  #remainsBehind({ end, lastSequence }: LogWalk): { ksets: number; keys: number } {
-    const { log } = this.#media;
-    let ksets = 0;
-    let keys = 0;
-    if (end.cacheSegId >= log.segmentCount) return { ksets, keys };
-    const { bytes, view, base } = log.data(end.cacheSegId);
-    const header = new KsetHeader();
-    for (let at = end.segOff + LOG_ALIGNMENT_BYTES; at <= LOG_OFFSET_MAX; at += LOG_ALIGNMENT_BYTES) {
-      header.load(view, base + at);
-      if (!header.magicMatches || ksetProblem(bytes, base, at, header) !== undefined) continue;
-      if (header.sequence !== 0 && header.sequence <= lastSequence) continue;
-      ksets++;
-      keys += header.keyNum;
+    const loss = lossOf(this.#media, walk, bootId);
+    const given =
+      'what was written to the cache behind this place, and is not on the backing device, is out of reach, and the cache is refused as it is';
+    this.#list.add('error', 'log-damaged', placeOf(walk.end), `${damage}: ${given}`);
+    for (const range of loss.ranges) {
+      const what = 'written behind the damage: the backing device has older bytes, and the newer ones are lost if the log is cut';
+      this.#list.add('error', 'log-lost', 'volume', what, range);
     }
-    return { ksets, keys };
+    if (loss.unreadableWritesMax === 0) return;
+    const most =
+      loss.unreadableWritesMax === undefined
+        ? 'some writes'
+        : `${loss.unreadableWritesMax} write${loss.unreadableWritesMax === 1 ? '' : 's'} at most`;
+    const what = `${most} behind the damage can't be read: which parts of the volume they are about can not be told`;
+    this.#list.add('error', 'log-lost', placeOf(walk.end), what);
   }
 
   /** The 24 bytes behind the last kset must have a magic of zero: every writer puts it there, so that the log has an end. */
@@ -282,22 +285,14 @@ export class LogCheck {
     for (const { start, end, isOnlyCopy } of this.#damage.merged()) {
       const range = { offsetBytes: start, lengthBytes: end - start };
       if (isOnlyCopy) {
-        const what = `${rangeText(start, end)}: damaged, and this is the only copy`;
-        this.#list.add('error', 'data-crc', 'volume', `${what}: reading it gives an error until it is written again`, range);
+        const what = 'damaged, and this is the only copy: reading it gives an error until it is written again';
+        this.#list.add('error', 'data-crc', 'volume', what, range);
       } else {
-        const what = `${rangeText(start, end)}: the cache's copy is damaged`;
-        this.#list.add('warning', 'data-crc', 'volume', `${what}; the backing device has the data: nothing is lost`, range);
+        const what = "the cache's copy is damaged; the backing device has the data: nothing is lost";
+        this.#list.add('warning', 'data-crc', 'volume', what, range);
       }
     }
   }
-}
-
-function rangeText(start: number, end: number): string {
-  return `volume bytes ${start} to ${end - 1}`;
-}
-
-function placeOf({ cacheSegId, segOff }: LogPosition): string {
-  return `log at ${cacheSegId}:${segOff}`;
 }
 
 function ksetName({ cacheSegId, segOff }: KeyPlace): string {

@@ -7,9 +7,10 @@ import type { CacheDevice } from '../device/device.js';
 import { isStoredIdentity } from '../media/backing-identity-match.js';
 import { CACHE_INFO_BYTES } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
-import { readGatewayHeader } from '../media/gateway-header.js';
+import { readGatewayBackup, readGatewayHeader } from '../media/gateway-header.js';
 import {
   CACHE_INFO_OFFSETS,
+  GATEWAY_BACKUP_OFFSET,
   GATEWAY_HEADER_BYTES,
   GATEWAY_HEADER_OFFSETS,
   SEGMENT_GENERATION_OFFSETS,
@@ -139,6 +140,10 @@ function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: Fi
       const copy = readGatewayHeader(page);
       if (copy.ok) continue;
       list.add('warning', 'record-copy', `${place} copy ${index}`, `${copy.reason}; the other copy is good: nothing is lost`);
+    }
+    const { bytes } = device.control;
+    if (readGatewayBackup(bytes) === undefined && !allZero(bytes, GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES)) {
+      list.add('warning', 'record-copy', `${place}: backup`, 'not valid; the header itself is good: nothing is lost');
     }
   } else if (gatewayHeader.kind === 'absent') {
     const consequence = 'the kernel made the cache; which backing device it belongs to is not recorded';

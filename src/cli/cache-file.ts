@@ -67,6 +67,10 @@ export function refuseWrongOrder(cachePath: string, backingPath: string, command
   }
 }
 
+export function isBlockDevice(path: string): boolean {
+  return attempt(path, () => statSync(path)).isBlockDevice();
+}
+
 function isSame(path: string, otherPath: string): boolean {
   const a = attempt(path, () => statSync(path));
   const b = attempt(otherPath, () => statSync(otherPath));

@@ -1,89 +1,82 @@
-// `pcache check`: reads every structure of a cache and says what is wrong, and what that means for the data on it. Changes nothing.
+// `pcache check`: reads every structure of a cache and says what is wrong, what that means for the data on it, and what to do. Changes nothing, unless
+// it is told to repair.
 
 import type { Command } from 'commander';
-import type { CheckResult } from '../cache/check-cache.js';
-import { examineCache } from '../cache/check-cache.js';
-import type { Finding } from '../cache/check-finding.js';
-import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
+import { planRepair } from '../cache/repair-plan.js';
+import { withPrivateCopy } from '../device/private-copy.js';
+import { PcacheError } from '../errors.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
+import { openCache, refuseWrongOrder } from './cache-file.js';
+import { checkDevice, checkRecord, checkText } from './check-report.js';
 import { addExample, type CommandContext } from './command.js';
-import { formatSize } from './size.js';
+import { repair, undo } from './repair.js';
 
-/** Findings of one kind that are printed for people; JSON has more. */
-const LINES_PER_CODE = 20;
+interface CheckOptions {
+  backing?: string;
+  repair?: true;
+  dryRun?: true;
+  yes?: true;
+  backup?: string;
+  undo?: string;
+}
 
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<cache>', 'the cache: a file or block device')
     .option('--backing <backing>', 'check too that the cache belongs to this backing device')
-    .description('Reads every structure of the cache and every payload with a data CRC, and says what is wrong. Changes nothing.')
-    .action((path: string, options: { backing?: string }) => check(path, options.backing, context));
-  command.addHelpText('after', '\nStatus 0 if nothing is wrong, 1 if anything is.');
-  addExample(command, 'pcache check /fast/cache.pmem', 'pcache check /fast/cache.pmem --backing /dev/sdb');
+    .option('--repair', 'repair what can be repaired safely: say what will be done, ask, save what is changed, do it, check again')
+    .option('--dry-run', 'with --repair: only say what would be done')
+    .option('--yes', 'with --repair or --undo: do it without asking')
+    .option('--backup <file>', 'with --repair: where to save what is changed (default: a new file next to the cache)')
+    .option('--undo <file>', 'put back what a repair saved in this file')
+    .description(
+      'Reads every structure of the cache and every payload with a data CRC, and says what is wrong. Changes nothing without --repair.',
+    )
+    .action((path: string, options: CheckOptions) => run(path, options, context));
+  command.addHelpText('after', '\nStatus 0 if nothing is wrong, or nothing any more; 1 if anything is.');
+  addExample(
+    command,
+    'pcache check /fast/cache.pmem',
+    'pcache check /fast/cache.pmem --backing /dev/sdb',
+    'pcache check /fast/cache.pmem --repair --dry-run',
+    'pcache check /fast/cache.pmem --repair',
+  );
 }
 
-function check(path: string, backingPath: string | undefined, context: CommandContext): void {
-  if (backingPath !== undefined) refuseWrongOrder(path, backingPath, 'check CACHE --backing BACKING');
+async function run(path: string, options: CheckOptions, context: CommandContext): Promise<void> {
+  requireSense(options);
+  if (options.backing !== undefined) refuseWrongOrder(path, options.backing, 'check CACHE --backing BACKING');
+  if (options.undo !== undefined) {
+    await undo(path, options.undo, options.yes === true, context);
+  } else if (options.repair === true) {
+    const { backup, backing: backingPath } = options;
+    await repair(path, { dryRun: options.dryRun === true, yes: options.yes === true, backup, backingPath }, context);
+  } else {
+    await check(path, options.backing, context);
+  }
+}
+
+function requireSense({ repair: isRepair, dryRun, yes, backup, undo: undoFile }: CheckOptions): void {
+  const refuse = (what: string): never => {
+    throw new PcacheError('usage', `check: ${what}`, { hint: 'pcache check --help shows how to call it.' });
+  };
+  if (undoFile !== undefined && (isRepair ?? dryRun ?? backup) !== undefined) refuse('--undo goes with --yes only');
+  if (isRepair !== true && (dryRun === true || backup !== undefined))
+    refuse(`${dryRun === true ? '--dry-run' : '--backup'} needs --repair`);
+  if (isRepair !== true && undoFile === undefined && yes === true) refuse('--yes needs --repair or --undo');
+  if (dryRun === true && yes === true) refuse('--dry-run and --yes exclude each other');
+}
+
+async function check(path: string, backingPath: string | undefined, context: CommandContext): Promise<void> {
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache umount ${mountpoint} first.`;
   const device = openCache(path, { readOnly: true }, hintIfUsed);
   try {
-    const backing = backingPath === undefined ? undefined : openBacking(backingPath, { readOnly: true }, hintIfUsed);
-    try {
-      const facts = backing === undefined ? {} : { backing: { sizeBytes: backing.sizeBytes, identity: backing.identity } };
-      report(
-        path,
-        aboutCache(path, () => examineCache(device, { ...facts, bootId: hostBootId() })),
-        context,
-      );
-    } finally {
-      backing?.close();
-    }
+    const first = checkDevice(device, path, backingPath, undefined);
+    const plan = first.problems === 0 ? undefined : await withPrivateCopy(device, (copy) => planRepair(copy, { bootId: hostBootId() }));
+    const report = { ...first, plan };
+    if (report.problems > 0) context.exitStatus = 1;
+    context.output.result(checkRecord(path, report), () => checkText(path, report));
   } finally {
     device.close();
   }
-}
-
-function report(path: string, { findings, totals }: CheckResult, context: CommandContext): void {
-  const errors = findings.filter(({ severity }) => severity === 'error').length;
-  const warnings = findings.filter(({ severity }) => severity === 'warning').length;
-  if (errors + warnings > 0) context.exitStatus = 1;
-  const record = {
-    cache: path,
-    errors,
-    warnings,
-    ksets: totals.ksets,
-    keys: totals.keys,
-    clean_keys: totals.cleanKeys,
-    stale_keys: totals.staleKeys,
-    dirty_key_bytes: totals.dirtyBytes,
-    findings: findings.map(recordOf),
-  };
-  context.output.result(record, () => {
-    const log = `${totals.ksets} ksets, ${totals.keys} keys, ${formatSize(totals.dirtyBytes)} of keys not written back`;
-    const verdict = errors + warnings === 0 ? 'no problems found' : `${count(errors, 'error')}, ${count(warnings, 'warning')}`;
-    return [...findingLines(findings), `${path}: ${verdict} (${log})`].join('\n');
-  });
-}
-
-function recordOf({ severity, code, place, message, volumeRange }: Finding) {
-  const range = volumeRange === undefined ? {} : { volume_offset: volumeRange.offsetBytes, volume_bytes: volumeRange.lengthBytes };
-  return { severity, code, place, message, ...range };
-}
-
-function findingLines(findings: readonly Finding[]): string[] {
-  const lines: string[] = [];
-  const counts = new Map<string, number>();
-  for (const { severity, code, place, message } of findings) {
-    const number = (counts.get(code) ?? 0) + 1;
-    counts.set(code, number);
-    if (number <= LINES_PER_CODE) lines.push(`${severity.padEnd(7)}  ${place}: ${message}`);
-  }
-  for (const [code, number] of counts) {
-    if (number > LINES_PER_CODE) lines.push(`         ${number - LINES_PER_CODE} more of the kind ${code}: --json lists them`);
-  }
-  return lines;
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

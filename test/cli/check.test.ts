@@ -65,12 +65,14 @@ test('check names damaged bytes of the volume, and whether the backing device ha
   t.like(only.findings[1], { severity: 'error', code: 'data-crc', volume_offset: 65536, volume_bytes: 4096 });
   const text = await pcache('check', cache.cachePath);
   t.is(text.status, 1);
-  t.regex(
-    text.stdout,
-    /^warning {2}volume: volume bytes 0 to 4095: the cache's copy is damaged; the backing device has the data: nothing is lost\n/,
-  );
-  t.regex(text.stdout, /\nerror {4}volume: volume bytes 65536 to 69631: damaged, and this is the only copy: [^\n]+\n/);
-  t.regex(text.stdout, /: 1 error, 1 warning \([^\n]+\)\n$/);
+  const lines = text.stdout.split('\n');
+  const copy0 =
+    "warning  volume at 0 B, 4 KiB long (bytes 0 to 4095): the cache's copy is damaged; the backing device has the data: nothing is lost";
+  t.is(lines[0], copy0);
+  t.regex(lines[1]!, /^error {4}volume at 64 KiB, 4 KiB long \(bytes 65536 to 69631\): damaged, and this is the only copy: /);
+  t.regex(lines[2]!, /: 1 error, 1 warning; 4 KiB of the volume in 1 range concerned \([^)]+\)$/);
+  t.regex(lines[3]!, /^next: everything but the ranges named above can be mounted, or written back with pcache recover/);
+  t.is(lines.length, 5);
 });
 
 test('check reports a bad copy of a record, and then both', async (t) => {

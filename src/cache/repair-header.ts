@@ -1,0 +1,86 @@
+// Repairs of the gateway header: its copies from each other, or from the backup in the superblock's page.
+
+import { readGatewayBackup, readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
+import type { DurablePlace } from '../media/gateway-header.js';
+import { GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, PAGE_BYTES } from '../media/layout.js';
+import { allZero } from '../media/u64.js';
+import type { RepairDraft } from './repair-draft.js';
+
+const PLACE = 'gateway header';
+const NOTHING_LOST = 'nothing is lost: no data of the volume is concerned';
+
+/** `forgetLostHeader`: one that is lost is taken for one that never was. */
+export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = false }: { forgetLostHeader?: boolean }): void {
+  const { bytes } = draft.device.control;
+  const header = readGatewayHeader(bytes);
+  if (!header.ok) {
+    if (header.kind === 'damaged' && forgetLostHeader) forgetHeader(draft, header.reason);
+    else if (header.kind !== 'absent') refuseHeader(draft, header.kind, header.reason);
+    return;
+  }
+  if (header.fromBackup === true) {
+    storeHeader(draft);
+    draft.step({
+      place: PLACE,
+      why: 'neither of its two copies is valid',
+      what: "write both anew from the backup in the superblock's page",
+      consequence: NOTHING_LOST,
+    });
+    return;
+  }
+  const other = header.index === 0 ? 1 : 0;
+  const good = GATEWAY_HEADER_OFFSETS[header.index];
+  const bad = GATEWAY_HEADER_OFFSETS[other];
+  if (!header.otherValid && !allZero(bytes, bad, GATEWAY_HEADER_BYTES)) {
+    draft.change(bad, GATEWAY_HEADER_BYTES, () => bytes.copyWithin(bad, good, good + GATEWAY_HEADER_BYTES));
+    draft.step({
+      place: `${PLACE} copy ${other}`,
+      why: 'one of its two copies is not valid',
+      what: `write it anew from the good copy ${header.index}`,
+      consequence: NOTHING_LOST,
+    });
+  }
+  if (readGatewayBackup(bytes) === undefined && !allZero(bytes, GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES)) {
+    draft.change(GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, () => writeGatewayBackup(bytes, header));
+    draft.step({
+      place: `${PLACE}: backup`,
+      why: 'the backup is not valid',
+      what: 'write it anew from the header',
+      consequence: NOTHING_LOST,
+    });
+  }
+}
+
+function forgetHeader(draft: RepairDraft, reason: string): void {
+  draft.change(0, PAGE_BYTES, () => draft.device.control.bytes.fill(0, 0, PAGE_BYTES));
+  draft.step({
+    place: PLACE,
+    why: reason,
+    what: 'do without it, as with a cache that the kernel made',
+    consequence: 'that the cache belongs to this backing device can not be checked; writes of the last second before a crash are not taken',
+  });
+}
+
+function refuseHeader(draft: RepairDraft, kind: 'damaged' | 'newer', reason: string): void {
+  draft.refuse(
+    kind === 'newer'
+      ? { place: PLACE, why: reason, advice: 'use the version of pcache that wrote it' }
+      : {
+          place: PLACE,
+          why: `${reason}; which backing device the cache belongs to can not be told`,
+          advice: 'if you know which it is, "pcache recover CACHE BACKING --adopt" writes the dirty data to it',
+        },
+  );
+}
+
+/** Both copies, one after the other, with another durable place or, without one, as they are. */
+export function storeHeader(draft: RepairDraft, durable?: DurablePlace): void {
+  const { bytes } = draft.device.control;
+  for (let copy = 0; copy < 2; copy++) {
+    const current = readGatewayHeader(bytes);
+    if (!current.ok) return;
+    const value = durable === undefined ? current.value : { ...current.value, durable };
+    const index = current.index === 0 ? 1 : 0;
+    draft.change(GATEWAY_HEADER_OFFSETS[index], GATEWAY_HEADER_BYTES, () => writeGatewayHeader(bytes, value, current));
+  }
+}
