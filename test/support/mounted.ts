@@ -12,11 +12,13 @@ import anyTest, { type ExecutionContext } from 'ava';
 import { listLoops } from '../../src/device/loop-device.js';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
+import { readEntry, runtimePaths } from '../../src/gateway/runtime-files.js';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
 import { Client } from '../fuse/client.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { Job, run, waitUntil, type CommandResult } from './mounted-commands.js';
+import { startSupervisor, type SupervisorStart } from './start-supervisor.js';
 
 export const MIB = 1 << 20;
 /** The smallest cache there is. */
@@ -156,7 +158,14 @@ export class TestGateway {
     return ['mount', this.cache, this.backing, this.mountpoint, ...(mountOptions === undefined ? [] : ['-o', mountOptions])];
   }
 
-  async mount(): Promise<void> {
+  /** Mounts, with another supervisor than that of `pcache mount` if one is given. */
+  async mount(other?: OtherSupervisor): Promise<void> {
+    if (other !== undefined) {
+      const { cache, backing, mountpoint, runtimeDirectory } = this;
+      const { mountOptions } = this.#options;
+      this.pids = await startSupervisor({ ...other, cache, backing, mountpoint, mountOptions, runtimeDirectory });
+      return;
+    }
     const facts = JSON.parse(await this.ok('--json', ...this.mountArguments)) as { supervisor_pid: number; engine_pid: number };
     this.pids = { supervisor: facts.supervisor_pid, engine: facts.engine_pid };
   }
@@ -171,6 +180,11 @@ export class TestGateway {
 
   async status(): Promise<StatusSnapshot> {
     return JSON.parse(await this.ok('--json', 'status', this.mountpoint)) as StatusSnapshot;
+  }
+
+  /** The engine that works, as the supervisor wrote it down. */
+  get enginePid(): number {
+    return readEntry(runtimePaths(this.mountpoint, this.runtimeDirectory).entry)?.engine_pid ?? 0;
   }
 
   /** What the gateway logged, for messages and for tests of it. */
@@ -240,10 +254,16 @@ export async function unmounted(t: ExecutionContext, options: GatewayOptions = {
   return gateway;
 }
 
-/** A mounted volume for the duration of a test. */
-export async function mounted(t: ExecutionContext, options: GatewayOptions = {}): Promise<TestGateway> {
+export type OtherSupervisor = Pick<SupervisorStart, 'main' | 'env' | 'execArgv'>;
+
+/** A mounted volume for the duration of a test, by another supervisor than that of `pcache mount` if one is given. */
+export async function mounted(
+  t: ExecutionContext,
+  options: GatewayOptions = {},
+  other?: (gateway: TestGateway) => OtherSupervisor,
+): Promise<TestGateway> {
   const gateway = await unmounted(t, options);
-  await gateway.mount();
+  await gateway.mount(other?.(gateway));
   return gateway;
 }
 

@@ -23,7 +23,7 @@ const PROBE_BYTES = MIB;
 /** Room for what ext4 needs for itself. */
 const VOLUME_BYTES = FIO_BYTES + 64 * MIB;
 /** Between two kills, at most; on average half of it. */
-const MOMENT_MS_MAX = 4000;
+const MOMENT_MS_MAX = 3000;
 /** Rounds of fio over one cache, before another cache is made. */
 const ROUNDS_PER_CACHE = 6;
 const ROUND_MS = 180_000;

@@ -1,38 +1,22 @@
 // A gateway to torture: a cache, a backing file and a mount in temporary folders, run through the command line. AVA has no part in it, so this is not
 // the one of test/support. `dispose` takes everything away in whatever state it is.
 
-import { fork } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  realpathSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, realpathSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
 import { detachLoop, listLoops } from '../../src/device/loop-device.js';
-import { parseMountOptions } from '../../src/gateway/mount-options.js';
-import { checkMount } from '../../src/gateway/mount-checks.js';
-import type { MountMessage, MountOutcome } from '../../src/gateway/process-messages.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
 import { readEntry, runtimePaths, type RuntimePaths } from '../../src/gateway/runtime-files.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
-import { run, waitUntil, within } from '../support/mounted-commands.js';
+import { run, waitUntil } from '../support/mounted-commands.js';
+import { startSupervisor } from '../support/start-supervisor.js';
 
 const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 const MEMORY = '/dev/shm';
 const PREFIX = 'pcache-torture-';
 const COMMAND_MS = 120_000;
-const READY_MS = 60_000;
 
 export interface TortureGatewayOptions {
   readonly cacheBytes: number;
@@ -86,32 +70,16 @@ export class TortureGateway {
 
   async mount(): Promise<void> {
     const mountOptions = `gc_percent=${this.#options.gcPercent}`;
-    if (this.#options.immortal === true) await this.#startImmortal(mountOptions);
-    else await this.#pcache('mount', this.#cache, this.backing, this.#mountpoint, '-o', mountOptions);
-  }
-
-  /** As `pcache mount` does, with another supervisor. */
-  async #startImmortal(mountOptions: string): Promise<void> {
-    const options = parseMountOptions([mountOptions]);
-    const checked = checkMount(this.#cache, this.backing, this.#mountpoint, options.transport);
-    const logFd = openSync(this.#paths.log, 'a', 0o600);
-    const supervisor = fork(new URL('./torture-supervisor-main.js', import.meta.url), [], {
-      detached: true,
-      serialization: 'advanced',
-      stdio: ['ignore', logFd, logFd, 'ipc'],
-      env: { ...process.env, PCACHE_RUNTIME_DIR: this.#runtimeDirectory },
-    });
-    closeSync(logFd);
-    const outcome = new Promise<MountOutcome | undefined>((resolve) => {
-      supervisor.once('message', (message) => resolve(message as MountOutcome));
-      supervisor.once('exit', () => resolve(undefined));
-    });
-    const plan = { ...checked, options, runtimeDirectory: this.#runtimeDirectory, logLevel: 'info', logFormat: 'json' } as const;
-    supervisor.send({ type: 'mount', plan } satisfies MountMessage);
-    const told = await within(outcome, 'the mount is ready', READY_MS);
-    if (told?.type !== 'ready') throw new Error(`not mounted: ${told?.error.message ?? 'the supervisor ended'}`);
-    if (supervisor.connected) supervisor.disconnect();
-    supervisor.unref();
+    if (this.#options.immortal === true) {
+      await startSupervisor({
+        main: new URL('./torture-supervisor-main.js', import.meta.url),
+        cache: this.#cache,
+        backing: this.backing,
+        mountpoint: this.#mountpoint,
+        mountOptions,
+        runtimeDirectory: this.#runtimeDirectory,
+      });
+    } else await this.#pcache('mount', this.#cache, this.backing, this.#mountpoint, '-o', mountOptions);
   }
 
   /** Writes everything back and unmounts. */
