@@ -4,14 +4,14 @@
 import { isAboutBytes, shortNumber, type BenchReport, type SubjectFacts } from './report.js';
 import type { GridTest } from './fio.js';
 
-const PANEL_WIDTH = 470;
+const PANEL_WIDTH = 490;
 const GAP = 24;
 const MARGIN = 20;
 const TITLE_HEIGHT = 26;
 const ROW_HEIGHT = 19;
 const BAR_HEIGHT = 13;
-const LABEL_WIDTH = 205;
-const VALUE_WIDTH = 84;
+const LABEL_WIDTH = 200;
+const VALUE_WIDTH = 112;
 const HEAD_HEIGHT = 44;
 const FOOT_HEIGHT = 18;
 const COLUMNS = 2;

@@ -88,8 +88,6 @@ export class Daemon {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
     }
-    // One that hangs in the kernel must not keep this process.
-    this.#child.unref();
   }
 }
 

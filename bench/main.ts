@@ -28,7 +28,7 @@ async function main(): Promise<number> {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
       if (!interrupt.signal.aborted) progress.note('bench: interrupted, cleaning up');
-      interrupt.abort();
+      interrupt.abort(new Error('interrupted'));
     });
   }
   const report = await runBench(options, progress, interrupt.signal);

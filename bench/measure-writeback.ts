@@ -29,7 +29,7 @@ const SEQUENTIAL: Pattern = { rw: 'write', blockBytes: MIB, depth: 1 };
 const DIRTY_PLACE = { jobs: 1, offsetBytes: CLEAN_BYTES, sizeBytes: VOLUME_BYTES - CLEAN_BYTES };
 
 export async function measureWriteback(setting: MeasureSetting): Promise<Measure[]> {
-  const { workspace, isQuick, rounds, seconds } = setting;
+  const { workspace, isQuick, rounds } = setting;
   const backing = join(workspace.disk, 'writeback.img');
   writeFileSync(backing, '');
   await fio(setting, backing, { ...SEQUENTIAL, jobs: 1, sizeBytes: VOLUME_BYTES, endFsync: true });
@@ -49,7 +49,7 @@ export async function measureWriteback(setting: MeasureSetting): Promise<Measure
     randomRates.push(await compare(setting, gateway, RANDOM));
     sequentialRates.push(await compare(setting, gateway, SEQUENTIAL));
   }
-  const foreground = await measureForeground(setting, gateway, randomRates[0]!, isQuick ? 0.5 : seconds);
+  const foreground = await measureForeground(setting, gateway, randomRates[0]!);
   return [
     measureOf('writeback-random', 'writeback of random 4 KiB against fio randwrite, depth 32', randomRates, 1),
     measureOf('writeback-sequential', 'writeback of sequential data against fio write, 1 MiB', sequentialRates, 0.9),
@@ -95,25 +95,37 @@ async function compare(setting: MeasureSetting, gateway: Gateway, pattern: Patte
   return { fioBytesPerSecond: direct.bytesPerSecond, writebackBytesPerSecond: bytes / seconds, bytes };
 }
 
-/** Reads of clean, cached data, alone and while something else is written back. */
-async function measureForeground(setting: MeasureSetting, gateway: Gateway, rates: Rates, seconds: number): Promise<Measure> {
+/** Reads of clean, cached data, alone and while something else is written back, turn by turn. */
+async function measureForeground(setting: MeasureSetting, gateway: Gateway, rates: Rates): Promise<Measure> {
+  const { isQuick, rounds } = setting;
+  const seconds = isQuick ? 0.5 : setting.seconds;
   const reads = (): Promise<FioFigures> =>
     fio(setting, gateway.volume, { rw: 'randread', blockBytes: 4096, depth: 16, jobs: 4, sizeBytes: CLEAN_BYTES, seconds });
   await fio(setting, gateway.volume, { ...SEQUENTIAL, jobs: 1, sizeBytes: CLEAN_BYTES });
   await gateway.settle();
-  const alone = await reads();
   const dirtyBytes = Math.min(DIRTY_BYTES_MAX, rates.writebackBytesPerSecond * (seconds + 2));
-  await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
-  const meanwhile = await reads();
-  const { dirty_bytes: left } = await gateway.status();
-  await gateway.settle();
+  const pairs: { alone: number; meanwhile: number; leftBytes: number }[] = [];
+  for (let i = 0; i < (isQuick ? 2 : rounds); i++) {
+    const alone = await reads();
+    await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
+    const meanwhile = await reads();
+    const { dirty_bytes: leftBytes } = await gateway.status();
+    await gateway.settle();
+    pairs.push({ alone: alone.requestsPerSecond, meanwhile: meanwhile.requestsPerSecond, leftBytes });
+  }
+  const over = pairs.filter(({ leftBytes }) => leftBytes === 0).length;
   return {
     id: 'writeback-foreground',
     title: 'reads during writeback against reads alone',
-    value: meanwhile.requestsPerSecond / alone.requestsPerSecond,
+    value: median(pairs.map(({ alone, meanwhile }) => meanwhile / alone)),
     unit: 'x',
     wanted: { bound: 'at least', value: 0.8 },
-    details: { alone_per_second: alone.requestsPerSecond, meanwhile_per_second: meanwhile.requestsPerSecond, dirty_bytes: dirtyBytes },
-    ...(left > 0 ? {} : { doubt: 'writing back was over before the reads were' }),
+    details: {
+      alone_per_second: median(pairs.map(({ alone }) => alone)),
+      meanwhile_per_second: median(pairs.map(({ meanwhile }) => meanwhile)),
+      dirty_mib: dirtyBytes / MIB,
+      rounds: pairs.length,
+    },
+    ...(over === 0 ? {} : { doubt: `in ${over} of ${pairs.length} rounds writing back was over before the reads were` }),
   };
 }

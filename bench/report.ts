@@ -50,12 +50,12 @@ function threeDigits(value: number): string {
   return value >= 9.995 ? value.toFixed(1) : value.toFixed(2);
 }
 
-/** Columns as wide as they need to be; the first to the left, the others to the right. */
-export function textTable(rows: readonly (readonly string[])[]): string {
+/** Columns as wide as they need to be; those named to the left, the others to the right. */
+export function textTable(rows: readonly (readonly string[])[], left: readonly number[] = [0]): string {
   const widths: number[] = [];
   for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
   const line = (row: readonly string[]): string =>
-    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ');
+    row.map((cell, column) => (left.includes(column) ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ');
   return rows.map((row) => `  ${line(row).trimEnd()}\n`).join('');
 }
 
@@ -86,15 +86,18 @@ function testTable(report: BenchReport, test: GridTest): string {
     ];
     return [fullRounds === 0 ? cells : [...cells, `cache full in ${fullRounds} of ${summary.rounds} rounds`]];
   });
-  return rows.length === 0 ? '' : `\n${test.title}\n${textTable([['', ...head], ...rows])}`;
+  return rows.length === 0 ? '' : `\n${test.title}\n${textTable([['', ...head], ...rows], [0, 6])}`;
 }
 
 function unitOf(value: number, unit: string): string {
   return unit === 'x' || unit === '' ? value.toFixed(2) : `${shortNumber(value)}${unit === '/s' ? '' : ' '}${unit}`;
 }
 
+/** Only targets with a figure, and how many have none. */
 export function targetTable(targets: readonly TargetRow[]): string {
-  const rows = targets.map(({ title, transport, wanted, measured, unit, met, note }) => [
+  const measuredTargets = targets.filter(({ measured }) => measured !== undefined);
+  const others = targets.length - measuredTargets.length;
+  const rows = measuredTargets.map(({ title, transport, wanted, measured, unit, met, note }) => [
     title,
     transport,
     `${wanted.bound} ${unitOf(wanted.value, unit)}`,
@@ -102,7 +105,8 @@ export function targetTable(targets: readonly TargetRow[]): string {
     met === undefined ? '-' : met ? 'met' : 'NOT MET',
     note,
   ]);
-  return textTable([['', '', 'wanted', 'measured', '', ''], ...rows]);
+  const table = rows.length === 0 ? '' : textTable([['', '', 'wanted', 'measured', '', ''], ...rows], [0, 1, 4, 5]);
+  return others === 0 ? table : `${table}  not measured: ${others} of ${targets.length}\n`;
 }
 
 function detailLines({ title, value, unit, details, missing, doubt }: Measure): string {

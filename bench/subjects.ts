@@ -55,7 +55,7 @@ function emptyFile(path: string, sizeBytes: number): string {
 
 const nbdkit: Subject = {
   id: 'nbdkit',
-  title: 'nbdkit --filter=cache, nbdfuse',
+  title: 'nbdkit cache filter, nbdfuse',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('nbdkit', 'nbdfuse'),
   mayForget: false,
@@ -73,7 +73,7 @@ const nbdkit: Subject = {
 
 const qemu: Subject = {
   id: 'qemu',
-  title: 'qemu-storage-daemon, FUSE export',
+  title: 'qemu-storage-daemon export',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('qemu-storage-daemon'),
   mayForget: false,
@@ -90,7 +90,7 @@ const qemu: Subject = {
 
 const loop: Subject = {
   id: 'loop',
-  title: 'loop device, direct I/O, in the kernel',
+  title: 'loop device, in the kernel',
   kind: 'peer',
   lacks: !isRoot ? 'needs root' : existsSync('/dev/loop-control') ? undefined : 'no /dev/loop-control',
   mayForget: false,

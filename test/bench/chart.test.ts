@@ -1,0 +1,57 @@
+import test from 'ava';
+import { chartSvg, escapeXml } from '../../bench/chart.js';
+import { result, sampleReport } from './sample-report.js';
+
+const READ = 'randread-4k-16x4';
+const results = [
+  result('dev-fuse', READ, 0, 150_000),
+  result('null-mt', READ, 0, 100_000),
+  result('qemu', READ, 0, 30_000),
+  result('dev-fuse', 'read-1m-1x1', 0, 4000, { bytesPerSecond: 4.2e9 }),
+];
+const svg = chartSvg(sampleReport(results));
+
+/** Width of a bar of a color class, by its order in the picture. */
+function widths(color: string): number[] {
+  return [...svg.matchAll(new RegExp(`class="${color}"[^>]* width="([\\d.]+)"`, 'g'))].map((match) => Number(match[1]));
+}
+
+test('there is a panel for each test with results, and a bar for each subject in it', (t) => {
+  t.is([...svg.matchAll(/class="title"/g)].length, 2);
+  t.is([...svg.matchAll(/class="track"/g)].length, 4);
+  t.true(svg.includes('4 KiB random read, depth 16, 4 jobs'));
+});
+
+test('bars are as long as their values, against the longest of their panel', (t) => {
+  const [full, alone] = widths('gateway');
+  t.is(full, alone);
+  t.is(widths('null')[0]!.toFixed(0), ((full! * 2) / 3).toFixed(0));
+  t.is(widths('peer')[0]!.toFixed(0), (full! / 5).toFixed(0));
+});
+
+test('values stand beside the bars, with the ratio where there is one', (t) => {
+  t.true(svg.includes('>150 k/s  1.50x<'));
+  t.true(svg.includes('>100 k/s  1.00x<'));
+  t.true(svg.includes('>4.20 GB/s<'));
+});
+
+test('the picture is well-formed: tags are balanced and text is escaped', (t) => {
+  t.true(svg.includes('qemu &amp; co. &lt;1&gt;'));
+  t.is(escapeXml('<a href="x">&'), '&lt;a href=&quot;x&quot;&gt;&amp;');
+  const open: string[] = [];
+  for (const [, closing, name, selfClosing] of svg.matchAll(/<(\/?)([a-z]+)[^>]*?(\/?)>/g)) {
+    if (closing === '/') t.is(open.pop(), name);
+    else if (selfClosing === '') open.push(name!);
+  }
+  t.deepEqual(open, []);
+});
+
+test('the picture has its own background and colors for light and dark, and takes nothing from elsewhere', (t) => {
+  t.regex(svg, /@media \(prefers-color-scheme: dark\)/);
+  t.regex(svg, /<rect class="page" width="(\d+)" height="(\d+)"/);
+  t.deepEqual(svg.match(/https?:[^"]*/g), ['http://www.w3.org/2000/svg']);
+});
+
+test('without results there is an empty picture, not an error', (t) => {
+  t.notThrows(() => chartSvg(sampleReport([])));
+});

@@ -1,0 +1,60 @@
+import test from 'ava';
+import { gridTests } from '../../bench/fio.js';
+import { parseOptions, type BenchOptions } from '../../bench/options.js';
+import { timeLeft } from '../../bench/progress-line.js';
+
+function options(...args: string[]): BenchOptions {
+  const parsed = parseOptions(args);
+  if (parsed === 'help' || 'wrong' in parsed) throw new Error(JSON.stringify(parsed));
+  return parsed;
+}
+
+test('the full run has all tests, subjects and measures, the quick one fewer tests and shorter ones', (t) => {
+  const full = options();
+  const quick = options('--quick');
+  t.is(full.tests.length, gridTests.length);
+  t.true(quick.tests.length < full.tests.length);
+  t.true(quick.rounds < full.rounds && quick.seconds < full.seconds);
+  t.deepEqual(quick.subjects, full.subjects);
+  t.deepEqual(quick.measures, full.measures);
+});
+
+test('--only chooses subjects and measures, in the order that they always have', (t) => {
+  const { subjects, measures } = options('--only', 'loop,dev-fuse', '--only', 'replay');
+  t.deepEqual(
+    subjects.map(({ id }) => id),
+    ['dev-fuse', 'loop'],
+  );
+  t.deepEqual(
+    measures.map(({ id }) => id),
+    ['replay'],
+  );
+});
+
+test('rounds and seconds win over --quick', (t) => {
+  const { rounds, seconds, isQuick } = options('--quick', '--rounds', '7', '--seconds', '1.5');
+  t.deepEqual([rounds, seconds, isQuick], [7, 1.5, true]);
+});
+
+test('what makes no sense is refused by name', (t) => {
+  const wrongs = [
+    ['--only', 'nothing'],
+    ['--rounds', '0'],
+    ['--rounds', 'x'],
+    ['--rounds', '1.5'],
+    ['--seconds', '0'],
+    ['--seconds', '-1'],
+    ['--what'],
+  ];
+  for (const args of wrongs) {
+    const parsed = parseOptions(args);
+    t.true(parsed !== 'help' && 'wrong' in parsed && parsed.wrong.includes(args[0]!), args.join(' '));
+  }
+  t.is(parseOptions(['--help']), 'help');
+});
+
+test('the time left follows from what the done share has taken', (t) => {
+  t.is(timeLeft(10_000, 0.5), '10 s left');
+  t.is(timeLeft(60_000, 0.1), '9 min left');
+  t.is(timeLeft(60_000, 0), 'time left unknown');
+});
