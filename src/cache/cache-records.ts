@@ -56,7 +56,8 @@ export class CacheRecords {
     const position = { cacheSegId: segment, segOff: offset as SegmentOffset };
     const nextSequence = this.#sequenceAt(segment, offset);
     const written = writeTail(control, name, position, current, nextSequence);
-    this.#device.persist(TAIL_OFFSETS[name][written.index], TAIL_BYTES);
+    // Both copies: the other was written last time, after the persist, and must not stay behind by so much that its 8-bit number looks newer.
+    this.#device.persist(TAIL_OFFSETS[name][0], 2 * TAIL_BYTES);
     writeTail(control, name, position, written, nextSequence);
   }
 
@@ -87,7 +88,8 @@ export class CacheRecords {
     const generation = this.#segments.generation(segment);
     const written = writeSegmentGeneration(bytes, generation, current, { stamped: true });
     const start = this.#segments.deviceOffset(segment, 0) - SEGMENT_DATA_OFFSET;
-    this.#device.persist(start + SEGMENT_GENERATION_OFFSETS[written.index], SEGMENT_GENERATION_BYTES);
+    // Both copies, as for a tail.
+    this.#device.persist(start + SEGMENT_GENERATION_OFFSETS[0], 2 * SEGMENT_GENERATION_BYTES);
     writeSegmentGeneration(bytes, generation, written, { stamped: true });
   }
 
