@@ -34,6 +34,8 @@ export interface Replay {
   readonly end: LogPosition;
   readonly lastSequence: number;
   readonly stagedKeys: number;
+  /** There were more, acknowledged and not flushed; another program, the kernel, used the cache since and has freed their segments. */
+  readonly stagedKeysLost: boolean;
   /** Bytes of keys after dirty_tail that are not CLEAN. */
   readonly dirtyBytes: number;
   /** Keys that break a rule of the format, or whose payload does not match its CRC. */
@@ -58,7 +60,8 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
   if (walk.ending === 'damaged') {
     throw damaged(`the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`);
   }
-  const staged = takeStaged ? findStagedKsets(media.log, walk) : { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence };
+  const none = { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence, isCut: false };
+  const staged = takeStaged ? findStagedKsets(media.log, walk) : none;
   for (const kset of staged.ksets) {
     if (kset.isLast) indexer.useForLog(kset.keys as CacheSegId);
     forEachKeyOf(media.log, kset, (key) => indexer.add(key, true));
@@ -71,6 +74,7 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
     end: staged.end,
     lastSequence: staged.lastSequence,
     stagedKeys: staged.keys,
+    stagedKeysLost: staged.isCut,
     dirtyBytes: indexer.dirtyBytes,
     corruptKeys: indexer.corruptKeys,
     raisedGenerations: indexer.raisedGenerations,

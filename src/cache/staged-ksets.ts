@@ -1,13 +1,18 @@
 // Finds the keys that stand behind the log's end in ksets that were never closed, as `KsetLog` stages them. Changes nothing. They are part of the
 // cache only until the machine restarts; whether it did is the caller's to know.
+//
+// They are not taken beyond a key whose segment was freed since. This gateway frees no segment that a staged key refers to, so the kernel was
+// here in between: it takes the log to end before the staged keys, and frees what only they refer to. What comes after such a key is left out as
+// well, for what is taken has to be a prefix of the writes. (Had the kernel written anything, it would stand where the staged keys are.)
 
 import { KEY_RESERVED_OFFSET, KeyCursor } from '../media/cache-key.js';
 import { KsetHeader, ksetProblem, ksetSizeBytes } from '../media/kset.js';
 import type { CacheSegId, SegmentOffset } from '../media/layout.js';
-import { KEY_BYTES, KSET_HEADER_BYTES, KSET_KEYS_MAX, LAST_KSET_BYTES, SEGMENT_DATA_BYTES } from '../media/layout.js';
+import { KEY_BYTES, KSET_HEADER_BYTES, KSET_KEYS_MAX, LAST_KSET_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET } from '../media/layout.js';
 import { LOG_OFFSET_MAX } from '../media/log-position.js';
 import type { LogPosition } from '../media/log-position.js';
 import type { LogSource, LogWalk, SegmentData } from '../media/log-walk.js';
+import { readSegmentGeneration } from '../media/segment-generation.js';
 import { stagedKeyCheck } from '../media/staged-key.js';
 
 /** A kset behind the log's end: its keys are staged, or it is a LAST, which is whole as soon as the log has moved on. */
@@ -27,6 +32,8 @@ export interface StagedLog {
   /** Where the next kset goes. */
   readonly end: LogPosition;
   readonly lastSequence: number;
+  /** There are more keys, but the payload of the first of them is gone: another program freed its segment. */
+  readonly isCut: boolean;
 }
 
 /** The ksets behind `walk.end`, in order. */
@@ -38,6 +45,8 @@ export function findStagedKsets(log: LogSource, walk: Pick<LogWalk, 'end' | 'seg
   let segOff: number = walk.end.segOff;
   let { lastSequence } = walk;
   let total = 0;
+  let isCut = false;
+  const generations = new Generations(log);
   // A sequence must rise with every step and a segment is entered once, so this ends on any bytes.
   while (segOff <= LOG_OFFSET_MAX) {
     const data = log.data(cacheSegId);
@@ -52,15 +61,50 @@ export function findStagedKsets(log: LogSource, walk: Pick<LogWalk, 'end' | 'seg
       cacheSegId = next as CacheSegId;
       segOff = 0;
     } else {
-      const keys = countStagedKeys(data, sequence, cacheSegId, segOff);
+      const staged = countStagedKeys(data, sequence, cacheSegId, segOff);
+      const keys = generations.countCurrent(data, segOff, staged);
+      isCut = keys < staged;
       if (keys === 0) break;
       ksets.push({ cacheSegId, segOff, keys, isLast: false, sequence });
       segOff += ksetSizeBytes(keys);
       total += keys;
     }
     lastSequence = sequence;
+    if (isCut) break;
   }
-  return { ksets, keys: total, end: { cacheSegId, segOff: segOff as SegmentOffset }, lastSequence };
+  return { ksets, keys: total, end: { cacheSegId, segOff: segOff as SegmentOffset }, lastSequence, isCut };
+}
+
+/** Generations of the segments that staged keys refer to, as their records have them. */
+class Generations {
+  readonly #log: LogSource;
+  readonly #known = new Map<number, number>();
+  readonly #key = new KeyCursor();
+
+  constructor(log: LogSource) {
+    this.#log = log;
+  }
+
+  /** How many of the first `count` keys of a kset come before one that is stale. */
+  countCurrent({ view, base }: SegmentData, segOff: number, count: number): number {
+    for (let index = 0; index < count; index++) {
+      this.#key.load(view, base + segOff + KSET_HEADER_BYTES + index * KEY_BYTES);
+      const { cacheSegId, segGen } = this.#key;
+      // A key that names no segment is refused by whoever takes it.
+      if (cacheSegId < this.#log.segmentCount && segGen < this.#of(cacheSegId as CacheSegId)) return index;
+    }
+    return count;
+  }
+
+  #of(segment: CacheSegId): number {
+    const known = this.#known.get(segment);
+    if (known !== undefined) return known;
+    const { bytes, base } = this.#log.data(segment);
+    const read = readSegmentGeneration(bytes.subarray(base - SEGMENT_DATA_OFFSET, base));
+    const generation = read.ok ? read.value : 0;
+    this.#known.set(segment, generation);
+    return generation;
+  }
 }
 
 function countStagedKeys({ view, base }: SegmentData, sequence: number, segment: CacheSegId, offset: number): number {

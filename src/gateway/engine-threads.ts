@@ -199,6 +199,7 @@ class ThreadedEngine implements Engine {
     this.#cache.counters[COUNTER.corrupt_keys]! += replay.corruptKeys;
     if (replay.corruptKeys > 0)
       options.log.error({ corruptKeys: replay.corruptKeys }, 'damaged payload: its ranges give EIO; pcache check names them');
+    if (replay.stagedKeysLost) options.log.warn('acknowledged writes that had not been flushed are gone: the kernel used the cache since');
     const { gcPercent } = options.options;
     if (gcPercent !== undefined && gcPercent !== media.cacheInfo.gcPercent && !shared.readOnly) this.setGcPercent(gcPercent);
   }

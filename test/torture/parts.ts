@@ -1,6 +1,7 @@
 // The parts of a torture run in their order, how the time is shared among them, and what of them the summary adds up.
 
 import { fileSystemKillPart, fioKillPart } from './fio-kill-part.js';
+import { kernelTurnsPart } from './kernel-turns-part.js';
 import { killPart } from './kill-part.js';
 import type { Headline, Part } from './part.js';
 import { crashPart, damagePart, modelPart } from './simulated-parts.js';
@@ -15,6 +16,7 @@ export interface PartRow {
 
 export const partRows: readonly PartRow[] = [
   { part: crashPart, share: 4, countsAs: 'crashes' },
+  { part: kernelTurnsPart, share: 1, countsAs: 'crashes' },
   { part: modelPart, share: 1.5, countsAs: undefined },
   { part: damagePart, share: 1.5, countsAs: 'bad inputs' },
   { part: killPart, share: 4, countsAs: 'crashes' },
