@@ -1,0 +1,280 @@
+// Bugs to plant: each is one that a promise rules out. They are patched into the product's classes, or laid over its devices, inside the simulated
+// threads or the judge alone; the product knows nothing of them.
+
+import { CacheTree } from '../../src/cache/cache-tree.js';
+import { ExtentFlag } from '../../src/cache/extent.js';
+import type { ExtentCursor } from '../../src/cache/extent-cursor.js';
+import { KsetLog } from '../../src/cache/kset-log.js';
+import { LogCursor } from '../../src/cache/log-cursor.js';
+import { SegmentTable } from '../../src/cache/segment-table.js';
+import { SegmentState } from '../../src/cache/shared-state.js';
+import type { CacheShared } from '../../src/cache/shared-state.js';
+import { Writer } from '../../src/cache/writer.js';
+import type { BackingDevice, CacheDevice } from '../../src/device/device.js';
+import { KsetHeader } from '../../src/media/kset.js';
+import {
+  CACHE_CTRL_OFFSET,
+  DIRTY_TAIL_OFFSETS,
+  KSET_HEADER_BYTES,
+  PAGE_BYTES,
+  SEGMENT_BYTES,
+  SEGMENT_DATA_OFFSET,
+  SEGMENTS_OFFSET,
+} from '../../src/media/layout.js';
+import { PcacheError } from '../../src/errors.js';
+import { layerOver, layerOverBacking } from './model-rig.js';
+import type { SimTurns } from './sim-turns.js';
+
+export const simBugs = {
+  // 1: reads see what was acknowledged.
+  'a miss fills over a newer write': 1,
+  'a segment is reused under its readers': 1,
+  'the subtree is not locked': 1,
+  // 2: survives the death of the process.
+  'a write is acknowledged before its key is staged': 2,
+  // 3: survives loss of power after a flush.
+  'payload is not persisted': 3,
+  'ksets are not persisted': 3,
+  'headers are persisted before the payload': 3,
+  'a flush is answered before its kset is durable': 3,
+  'a persist that failed counts as done': 3,
+  'the gateway header is not persisted': 4,
+  // 4: a prefix.
+  'a stale kset is accepted': 4,
+  'key_tail and generations are not persisted': 4,
+  'key_tail is not persisted': 4,
+  'key_tail is stored after the generation of what it frees': 4,
+  // 5: the backing device alone.
+  'dirty_tail is stored before the backing device is flushed': 5,
+  'a batch crosses a barrier': 5,
+  'a flush of the backing device that failed counts as done': 5,
+  'dirty_tail is not persisted': 5,
+  // 6 and 7.
+  'damaged payload is served': 6,
+  'any backing device is accepted': 7,
+} as const;
+
+export type SimBug = keyof typeof simBugs;
+
+type Kind = 'header' | 'key_tail' | 'dirty_tail' | 'generation' | 'log' | 'payload' | 'other';
+
+function kindOf(shared: Pick<CacheShared, 'physicalOf' | 'state'>, offset: number): Kind {
+  if (offset < PAGE_BYTES) return 'header';
+  if (offset >= CACHE_CTRL_OFFSET && offset < DIRTY_TAIL_OFFSETS[0]) return 'key_tail';
+  if (offset >= DIRTY_TAIL_OFFSETS[0] && offset < SEGMENTS_OFFSET) return 'dirty_tail';
+  if (offset < SEGMENTS_OFFSET) return 'other';
+  if ((offset - SEGMENTS_OFFSET) % SEGMENT_BYTES < SEGMENT_DATA_OFFSET) return 'generation';
+  const state = shared.state[shared.physicalOf.indexOf(Math.floor((offset - SEGMENTS_OFFSET) / SEGMENT_BYTES))];
+  return state === SegmentState.data || state === SegmentState.draining ? 'payload' : 'log';
+}
+
+export interface Planted {
+  readonly device: CacheDevice;
+  readonly backing: BackingDevice;
+}
+
+/** For one life of one simulated thread: the devices with what is laid over them, the product's classes patched for good. */
+export function plantInThread(
+  bug: SimBug | undefined,
+  role: 'user' | 'log' | 'background',
+  device: CacheDevice,
+  backing: BackingDevice,
+  shared: CacheShared,
+  turns: SimTurns,
+): Planted {
+  const plain = { device, backing };
+  const losing = (...kinds: Kind[]): Planted => ({
+    device: layerOver(device, {
+      persist(offset, length) {
+        if (!kinds.includes(kindOf(shared, offset))) device.persist(offset, length);
+      },
+    }),
+    backing,
+  });
+  switch (bug) {
+    case 'payload is not persisted':
+      return losing('payload');
+    case 'ksets are not persisted':
+      return losing('log');
+    case 'key_tail and generations are not persisted':
+      return losing('key_tail', 'generation');
+    case 'key_tail is not persisted':
+      return losing('key_tail');
+    case 'key_tail is stored after the generation of what it frees':
+      return { device: keyTailLast(device, shared), backing };
+    case 'dirty_tail is not persisted':
+      return losing('dirty_tail');
+    case 'a stale kset is accepted':
+      return { device: endLost(device, shared), backing };
+    case 'headers are persisted before the payload':
+      return { device: payloadLast(device, shared), backing };
+    case 'a persist that failed counts as done':
+      return { device: layerOver(device, { persist: (offset, length) => ignoringErrors(() => device.persist(offset, length)) }), backing };
+    case 'a flush of the backing device that failed counts as done':
+      return { device, backing: layerOverBacking(backing, { flush: () => ignoringErrors(() => backing.flush()) }) };
+    case 'dirty_tail is stored before the backing device is flushed':
+      return tailFirst(device, backing, shared);
+    default:
+      if (bug !== undefined) patchOnce(bug, role, turns);
+      return plain;
+  }
+}
+
+function ignoringErrors(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    if (!(error instanceof PcacheError) || error.code !== 'io') throw error;
+  }
+}
+
+/** Payload becomes durable only after the headers that speak of it: the log is persisted twice for each batch. */
+function payloadLast(device: CacheDevice, shared: CacheShared): CacheDevice {
+  const late: (readonly [number, number])[] = [];
+  let logPersists = 0;
+  return layerOver(device, {
+    persist(offset, length) {
+      const kind = kindOf(shared, offset);
+      if (kind === 'payload') {
+        if (late.length === 0) logPersists = 0;
+        late.push([offset, length]);
+        return;
+      }
+      device.persist(offset, length);
+      if (kind !== 'log' || late.length === 0 || ++logPersists < 2) return;
+      for (const [at, bytes] of late.splice(0)) device.persist(at, bytes);
+    },
+  });
+}
+
+/** The zeros behind the log are not made durable. (A second line of defence: with them alone, no stale kset is ever met.) */
+function endLost(device: CacheDevice, shared: CacheShared): CacheDevice {
+  return layerOver(device, {
+    persist(offset, length) {
+      const isLog = kindOf(shared, offset) === 'log';
+      device.persist(offset, isLog && length > KSET_HEADER_BYTES ? length - KSET_HEADER_BYTES : length);
+    },
+  });
+}
+
+/** key_tail becomes durable only after the next generation. */
+function keyTailLast(device: CacheDevice, shared: CacheShared): CacheDevice {
+  let late: readonly [number, number] | undefined;
+  return layerOver(device, {
+    persist(offset, length) {
+      const kind = kindOf(shared, offset);
+      if (kind === 'key_tail') {
+        late = [offset, length];
+        return;
+      }
+      device.persist(offset, length);
+      if (kind !== 'generation' || late === undefined) return;
+      device.persist(...late);
+      late = undefined;
+    },
+  });
+}
+
+function tailFirst(device: CacheDevice, backing: BackingDevice, shared: CacheShared): Planted {
+  let isOwed = false;
+  return {
+    backing: layerOverBacking(backing, { flush: () => void (isOwed = true) }),
+    device: layerOver(device, {
+      persist(offset, length) {
+        device.persist(offset, length);
+        if (!isOwed || kindOf(shared, offset) !== 'dirty_tail') return;
+        isOwed = false;
+        backing.flush();
+      },
+    }),
+  };
+}
+
+let isPatched = false;
+
+/* eslint-disable @typescript-eslint/unbound-method -- methods are taken from prototypes and called with the `this` they are called with */
+function patchOnce(bug: SimBug, role: 'user' | 'log' | 'background', turns: SimTurns): void {
+  if (isPatched) return;
+  isPatched = true;
+  if (bug === 'a miss fills over a newer write' && role === 'user') patchFill();
+  if (bug === 'a segment is reused under its readers' && role === 'background') SegmentTable.prototype.isPinned = () => false;
+  if (bug === 'the subtree is not locked') {
+    CacheTree.prototype.lock = () => undefined;
+    CacheTree.prototype.unlock = () => undefined;
+  }
+  if (bug === 'a flush is answered before its kset is durable' && role === 'user') KsetLog.prototype.isDurable = () => true;
+  if (bug === 'a batch crosses a barrier' && role === 'background') {
+    const { loadKset } = LogCursor.prototype;
+    LogCursor.prototype.loadKset = function (this: LogCursor) {
+      loadKset.call(this);
+      this.header.isBarrier = false;
+      this.header.isBarrierBefore = false;
+    };
+  }
+  if (bug === 'a write is acknowledged before its key is staged' && role === 'user') patchAppend(turns);
+}
+
+/** A fill takes whatever it finds for its own placeholder. */
+function patchFill(): void {
+  const { nextPlaceholder } = CacheTree.prototype;
+  const { dropPlaceholders } = Writer.prototype;
+  let isDropping = false;
+  CacheTree.prototype.nextPlaceholder = function (this: CacheTree, subtree, sector, sectors, token, cursor: ExtentCursor) {
+    if (isDropping) return nextPlaceholder.call(this, subtree, sector, sectors, token, cursor);
+    this.find(subtree, sector, sectors, cursor);
+    return cursor.next();
+  };
+  Writer.prototype.dropPlaceholders = function (this: Writer, volumeOffset, lengthBytes, token) {
+    isDropping = true;
+    try {
+      dropPlaceholders.call(this, volumeOffset, lengthBytes, token);
+    } finally {
+      isDropping = false;
+    }
+  };
+}
+
+/** Now and then a key is staged only with the next one. */
+function patchAppend(turns: SimTurns): void {
+  const { append } = KsetLog.prototype;
+  let late: Parameters<KsetLog['append']> | undefined;
+  KsetLog.prototype.append = function (this: KsetLog, ...key: Parameters<KsetLog['append']>) {
+    if (late !== undefined && append.apply(this, late)) late = undefined;
+    if (late !== undefined || turns.pick(8) > 0) return append.apply(this, key);
+    late = key;
+    return true;
+  };
+}
+
+/** Of the ksets that the present opening has come by, for the bug that accepts stale ones. */
+let highestSequence = 0;
+
+/** The judge opens the cache anew. */
+export function beginOpening(): void {
+  highestSequence = 0;
+}
+
+/** Bugs of the opening, for the judge. Returns what takes them out again. */
+export function plantInJudge(bug: SimBug | undefined): () => void {
+  const { load } = KsetHeader.prototype;
+  const { insert } = CacheTree.prototype;
+  if (bug === 'a stale kset is accepted') {
+    KsetHeader.prototype.load = function (this: KsetHeader, view, byteOffset) {
+      load.call(this, view, byteOffset);
+      if (!this.magicMatches) return;
+      // As the kernel's, which have no sequence: it counts.
+      if (this.sequence <= highestSequence) this.sequence = 0;
+      else highestSequence = this.sequence;
+    };
+  }
+  if (bug === 'damaged payload is served') {
+    CacheTree.prototype.insert = function (this: CacheTree, subtree, sector, sectors, segment, dataSector, generation, flags) {
+      return insert.call(this, subtree, sector, sectors, segment, dataSector, generation, flags & ~ExtentFlag.corrupt);
+    };
+  }
+  return () => {
+    KsetHeader.prototype.load = load;
+    CacheTree.prototype.insert = insert;
+  };
+}
+/* eslint-enable @typescript-eslint/unbound-method */
