@@ -6,7 +6,7 @@ import { CACHE_VARIANTS } from '../support/damage-cache.js';
 import { DamageMatrix } from '../support/damage-matrix.js';
 
 const SEED = Number(process.env.PCACHE_SEED ?? 1);
-const TRIALS = Number(process.env.PCACHE_DAMAGES ?? 40);
+const TRIALS = Number(process.env.PCACHE_DAMAGES ?? 30);
 
 for (const [index, variant] of CACHE_VARIANTS.entries()) {
   test(`${variant.name}, data CRC ${variant.dataCrc ? 'on' : 'off'}: damage anywhere is refused, found, or does not matter`, (t) => {
@@ -32,5 +32,5 @@ test('the matrix notices an engine that does not know how far the log has got', 
   const problems = trials.flatMap(({ problem }) => problem ?? []);
   t.log(problems.at(-1));
   t.true(problems.length > 0);
-  t.true(problems.every((problem) => /reads wrong|is wrong after writeback/.test(problem)));
+  t.true(problems.every((problem) => /is wrong: sectors/.test(problem)));
 });

@@ -30,8 +30,10 @@ export interface CacheVariant {
   readonly flushEvery: number;
   readonly writeBackEvery: number;
   readonly collectEvery: number;
-  /** Writes that are acknowledged and not flushed when the process dies; undefined: it is closed in order. */
+  /** Writes after the last time that the header was told how far the log has got, when the process dies; undefined: it is closed in order. */
   readonly staged?: number;
+  /** Some of these are flushed. */
+  readonly flushStaged?: boolean;
   /** The kernel formats it, and writes the first half (`half`) or all of it (`all`). */
   readonly kernel?: 'half' | 'all';
 }
@@ -45,6 +47,7 @@ const LAYOUTS: readonly Omit<CacheVariant, 'dataCrc'>[] = [
   { name: 'reused segments', ...BUSY },
   { name: 'reused segments, staged keys', ...BUSY, staged: 9 },
   { name: 'staged keys', writes: 12, flushEvery: 5, writeBackEvery: 0, collectEvery: 0, staged: 5 },
+  { name: 'flushed since, staged keys', writes: 12, flushEvery: 5, writeBackEvery: 9, collectEvery: 0, staged: 12, flushStaged: true },
   { name: 'begun by the kernel', writes: 20, flushEvery: 3, writeBackEvery: 7, collectEvery: 8, kernel: 'half' },
   { name: "the kernel's alone", writes: 16, flushEvery: 3, writeBackEvery: 7, collectEvery: 8, kernel: 'all' },
 ];
@@ -104,10 +107,11 @@ export class DamageCache {
   readonly media = new UsedMedia(this.device);
   /** The volume as of the last acknowledged write. */
   readonly latest = new Uint8Array(VOLUME_BYTES);
-  /** For each sector what it was, oldest first, as hexadecimal. */
-  readonly history: Set<string>[];
-  /** The volume as of the last flush that returned. */
-  flushed: Uint8Array;
+  /**
+   * What the volume may be after damage that can't be noticed, oldest first: as of each write since the header was told how far the log has got;
+   * of a cache that the kernel alone wrote, as of each write.
+   */
+  readonly states: Uint8Array[] = [];
   readonly olderVersions: Uint8Array[] = [];
   readonly pristine: Uint8Array;
   readonly #random: () => number;
@@ -119,8 +123,6 @@ export class DamageCache {
     this.#random = seededRandom(seed);
     for (let at = 0; at < VOLUME_BYTES; at += SECTOR_BYTES) this.latest.set(payload(5_000_000 + at, SECTOR_BYTES), at);
     this.backing.fill(0, this.latest);
-    this.history = Array.from({ length: VOLUME_BYTES / SECTOR_BYTES }, (_, sector) => new Set([this.#hex(sector)]));
-    this.flushed = this.latest.slice();
     const { kernel, dataCrc } = variant;
     if (kernel === undefined)
       formatCache(this.device, { dataCrc, gcPercent: 0, uuid: new Uint8Array(16).fill(7), nowMs: 1_700_000_000_000 });
@@ -152,10 +154,6 @@ export class DamageCache {
     return Math.floor(this.#random() * below);
   }
 
-  #hex(sector: number): string {
-    return Buffer.from(this.latest.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES)).toString('hex');
-  }
-
   /** Every so often one of the kept versions is replaced, so that they are from all of the cache's life. */
   #keepVersion(): void {
     if (this.olderVersions.length < OLDER_VERSIONS_MAX) this.olderVersions.push(this.media.save());
@@ -168,22 +166,15 @@ export class DamageCache {
     const bytes = payload(++this.#writes * 16, length);
     to.write(offset, bytes);
     this.latest.set(bytes, offset);
-    for (let sector = offset / SECTOR_BYTES; sector < (offset + length) / SECTOR_BYTES; sector++)
-      this.history[sector]!.add(this.#hex(sector));
-  }
-
-  #flush(to: Writer): void {
-    to.flush();
-    this.flushed = this.latest.slice();
   }
 
   #useAsGateway(writes: number): void {
-    const { flushEvery, writeBackEvery, collectEvery, staged } = this.variant;
+    const { flushEvery, writeBackEvery, collectEvery, staged, flushStaged } = this.variant;
     const volume = this.open(this.backing);
     for (let write = 1; write <= writes; write++) {
       this.#write(volume);
       if (this.#pick(4) === 0) volume.read(READ_ONLY_START + SECTOR_BYTES * this.#pick(30), SECTOR_BYTES * 2);
-      if (write % flushEvery === 0) this.#flush(volume);
+      if (write % flushEvery === 0) volume.flush();
       if (writeBackEvery > 0 && write % writeBackEvery === 0) while (volume.writebackStep());
       if (collectEvery > 0 && write % collectEvery === 0) for (let step = this.#pick(3); step > 0; step--) volume.gcStep();
       this.#clockMs += this.#pick(1500);
@@ -192,27 +183,34 @@ export class DamageCache {
     }
     if (staged === undefined) {
       volume.close();
-      this.flushed = this.latest.slice();
+      this.states.push(this.latest.slice());
       return;
     }
-    this.#flush(volume);
-    this.#clockMs += 1000;
+    volume.flush();
+    this.#clockMs += 2000;
     volume.logStep(1_000_000);
+    this.states.push(this.latest.slice());
     this.#keepVersion();
-    for (let write = 0; write < staged; write++) this.#write(volume);
+    for (let write = 0; write < staged; write++) {
+      this.#write(volume);
+      this.states.push(this.latest.slice());
+      if (flushStaged === true && write % 3 === 0) volume.flush();
+    }
     volume.close({ crash: true });
   }
 
   #useAsKernel(writes: number): void {
     const { flushEvery, writeBackEvery, collectEvery } = this.variant;
     const kernel = new KernelModel(this.device, this.backing);
+    if (this.variant.kernel === 'all') this.states.push(this.latest.slice());
     for (let write = 1; write <= writes; write++) {
       this.#write(kernel);
-      if (write % flushEvery === 0) this.#flush(kernel);
+      if (this.variant.kernel === 'all') this.states.push(this.latest.slice());
+      if (write % flushEvery === 0) kernel.flush();
       if (write % writeBackEvery === 0) kernel.writeBack(2);
       if (write % collectEvery === 0) kernel.collect(1);
       if (write % 3 === 0) this.#keepVersion();
     }
-    this.#flush(kernel);
+    kernel.flush();
   }
 }

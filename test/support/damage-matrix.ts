@@ -1,11 +1,11 @@
 // One kind of damage at one place of a used cache, tried: what reads the media must end, the damage must be found if it matters, and whatever is served
 // must be right. The cache is put back as it was after each trial.
 //
-// What counts as right, for a sector of the volume:
-// - It reads as its latest version; or, if only staged keys name it, as one since the last flush.
-// - With data CRC it may give EIO instead, if the damage is in the payload of its key.
-// - Without, it may read wrong if the damage is in its own payload: no checksum covers that.
-// - A cache that the kernel alone wrote has no sequences: its newest ksets can vanish unnoticed, so an earlier version of the sector is right too.
+// What counts as right:
+// - The volume reads as after the latest write; or as after an earlier one, if nothing vouches for the writes behind that (`DamageCache.states`). So it is
+//   a prefix of the writes in any case. The backing device has the same after writeback.
+// - With data CRC a sector may give EIO instead, if the damage is in the payload of its key, and `check` names it.
+// - Without, a sector may read wrong if the damage is in the payload of its key: no checksum covers that.
 // An opening that is refused must have changed nothing, and `check` must name an error.
 
 import { examineCache } from '../../src/cache/check-cache.js';
@@ -126,11 +126,41 @@ export class DamageMatrix {
     return this.trial(place, Math.floor(this.#random() * this.count(place)), kind, Math.floor(this.#random() * this.olderVersions));
   }
 
+  /** Every unit and page of the media in use, replaced by each older version of itself that differs; each content once. */
+  *olderTrials(): Generator<Trial> {
+    const { pristine, olderVersions } = this.#cache;
+    const units = new Set<string>();
+    for (const [place, list] of this.#structures) {
+      for (const { start, lengthBytes } of list) {
+        for (const [kind, unit] of [
+          ['64 older', 64],
+          ['page older', PAGE_BYTES],
+        ] as const) {
+          for (let at = start - (start % unit); at < start + lengthBytes; at += unit) {
+            const end = Math.min(at + unit, pristine.length);
+            for (const [version, bytes] of olderVersions.entries()) {
+              const content = `${at}:${unit}:${Buffer.from(bytes.subarray(at, end)).toString('base64')}`;
+              if (units.has(content) || Buffer.compare(bytes.subarray(at, end), pristine.subarray(at, end)) === 0) continue;
+              units.add(content);
+              const damaged = pristine.slice();
+              damaged.set(bytes.subarray(at, end), at);
+              yield this.#run(`${place} (media ${at}, version ${version})`, kind, damaged, { start: at, end });
+            }
+          }
+        }
+      }
+    }
+  }
+
   /** `index`: of the structures of that kind; `version`: what an older version is taken from. */
   trial(place: string, index: number, kind: DamageKind, version: number): Trial {
-    const { media, pristine, device } = this.#cache;
-    const damaged = pristine.slice();
+    const damaged = this.#cache.pristine.slice();
     const range = this.#damage(damaged, this.#structures.get(place)![index]!, kind, version);
+    return this.#run(`${place} ${index} (media ${range.start}, version ${version})`, kind, damaged, range);
+  }
+
+  #run(place: string, kind: DamageKind, damaged: Uint8Array, range: KeyPayload): Trial {
+    const { media, pristine, device } = this.#cache;
     if (Buffer.compare(damaged, pristine) === 0) return { place, kind, outcome: 'unchanged', problem: undefined };
     media.restore(damaged);
     if (this.#options.forgetDurablePlace === true) damaged.set(this.#forgetDurablePlace());
@@ -142,7 +172,7 @@ export class DamageMatrix {
       const what =
         error instanceof Error ? (error instanceof TrialProblem ? error.message : (error.stack ?? error.message)) : String(error);
       const { name, dataCrc } = this.#cache.variant;
-      problem = `${name}, data CRC ${dataCrc ? 'on' : 'off'}: ${kind} at ${place} ${index} (media ${range.start}, version ${version}): ${what}`;
+      problem = `${name}, data CRC ${dataCrc ? 'on' : 'off'}: ${kind} at ${place}: ${what}`;
     }
     device.killProcess();
     media.restore(pristine);
@@ -259,21 +289,23 @@ export class DamageMatrix {
       if (!hasError) throw new TrialProblem(`refused (${error.message}), and check finds no error`);
       return 'refused';
     }
-    const wrong = this.#readAll(volume, range);
-    for (const sector of wrong.errors) this.#requireFinding(findings, sector);
+    const concerned = Array.from({ length: SECTORS }, (_, sector) => this.#isConcerned(sector, range));
+    const first = this.#readAll(volume, concerned);
+    for (const sector of first.errors) this.#requireFinding(findings, sector);
+    const states = this.#states(
+      this.#cache.states,
+      first.content,
+      (sector) => !this.#mayBeWrong(sector, concerned, first.errors),
+      'the volume',
+    );
     this.#drain(volume);
-    const content = backing.content();
-    for (let sector = 0; sector < SECTORS; sector++) {
-      if (this.#isConcerned(sector, range)) continue;
-      if (!this.#isRight(sector, content.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES))) {
-        throw new TrialProblem(`sector ${sector} of the backing device is wrong after writeback`);
-      }
-    }
-    this.#readAll(volume, range);
+    const same = this.#states(states, backing.content(), (sector) => concerned[sector] !== true, 'the backing device after writeback');
+    const second = this.#readAll(volume, concerned);
+    this.#states(same, second.content, (sector) => !this.#mayBeWrong(sector, concerned, second.errors), 'the volume after writeback');
     volume.close();
     const later = examineCache(device, { bootId }).findings.find(({ severity, code }) => severity === 'error' && code !== 'data-crc');
     if (later !== undefined) throw new TrialProblem(`served, and then check finds ${later.place}: ${later.message}`);
-    return wrong.errors.length > 0 ? 'served with errors' : 'served';
+    return first.errors.length > 0 ? 'served with errors' : 'served';
   }
 
   #examine(): readonly Finding[] {
@@ -287,35 +319,37 @@ export class DamageMatrix {
     }
   }
 
-  /** Reads every sector. Returns those that give EIO, if they may. */
-  #readAll(volume: InlineVolume, range: KeyPayload): { errors: number[] } {
+  /** Reads every sector; `errors` are those that give EIO, if they may. */
+  #readAll(volume: InlineVolume, concerned: readonly boolean[]): { content: Uint8Array; errors: number[] } {
+    const content = new Uint8Array(VOLUME_BYTES);
     const errors: number[] = [];
-    const { dataCrc } = this.#cache.variant;
     for (let sector = 0; sector < SECTORS; sector++) {
-      let bytes: Uint8Array;
       try {
-        bytes = volume.read(sector * SECTOR_BYTES, SECTOR_BYTES);
+        content.set(volume.read(sector * SECTOR_BYTES, SECTOR_BYTES), sector * SECTOR_BYTES);
       } catch (error) {
         if (!(error instanceof PcacheError) || error.code !== 'corrupt-data') throw error;
-        if (!this.#isConcerned(sector, range)) throw new TrialProblem(`sector ${sector} gives EIO, and its payload is not damaged`);
+        if (concerned[sector] !== true) throw new TrialProblem(`sector ${sector} gives EIO, and its payload is not damaged`);
         errors.push(sector);
-        continue;
       }
-      if (this.#isRight(sector, bytes) || (!dataCrc && this.#isConcerned(sector, range))) continue;
-      throw new TrialProblem(`sector ${sector} reads wrong`);
     }
-    return { errors };
+    return { content, errors };
   }
 
-  #isRight(sector: number, bytes: Uint8Array): boolean {
-    const at = sector * SECTOR_BYTES;
-    const { latest, flushed, variant, history } = this.#cache;
-    const isLatest = Buffer.compare(bytes, latest.subarray(at, at + SECTOR_BYTES)) === 0;
-    if (isLatest || (variant.kernel !== 'all' && variant.staged === undefined)) return isLatest;
-    const text = Buffer.from(bytes).toString('hex');
-    const versions = [...history[sector]!];
-    const since = variant.kernel === 'all' ? 0 : versions.indexOf(Buffer.from(flushed.subarray(at, at + SECTOR_BYTES)).toString('hex'));
-    return versions.indexOf(text) >= since && versions.includes(text);
+  #mayBeWrong(sector: number, concerned: readonly boolean[], errors: readonly number[]): boolean {
+    return errors.includes(sector) || (!this.#cache.variant.dataCrc && concerned[sector] === true);
+  }
+
+  /** Those of `states` that `content` is, as far as `counts` says. At least one. */
+  #states(states: readonly Uint8Array[], content: Uint8Array, counts: (sector: number) => boolean, what: string): Uint8Array[] {
+    const differs = (state: Uint8Array, sector: number): boolean => {
+      const at = sector * SECTOR_BYTES;
+      return counts(sector) && Buffer.compare(content.subarray(at, at + SECTOR_BYTES), state.subarray(at, at + SECTOR_BYTES)) !== 0;
+    };
+    const sectors = Array.from({ length: SECTORS }, (_, sector) => sector);
+    const same = states.filter((state) => !sectors.some((sector) => differs(state, sector)));
+    if (same.length > 0) return same;
+    const latest = states.at(-1)!;
+    throw new TrialProblem(`${what} is wrong: sectors ${sectors.filter((sector) => differs(latest, sector)).join(', ')}`);
   }
 
   /** Whether damage in `range` may show in what the sector reads: it lies in the payload of the sector's key. */
