@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import type { ControlClient } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
 import { gatewayOf } from './gateway-of.js';
-import type { StatusSnapshot } from '../gateway/status.js';
+import { statusOfAnswer } from '../gateway/status-answer.js';
 import { startProgress, type Progress } from './progress.js';
 import { formatDuration, formatSize } from './size.js';
 
@@ -51,7 +51,7 @@ export async function flushWithProgress(client: ControlClient, context: CommandC
       },
     );
     progress?.update(totalBytes);
-    const status = (await client.request({ op: 'status' })) as StatusSnapshot;
+    const status = statusOfAnswer(await client.request({ op: 'status' }), ['dirty_bytes', 'corrupt_keys']);
     if (status.corrupt_keys > 0 && status.dirty_bytes > 0) {
       output.warn(`damaged data can't be written back and stays in the cache (${status.corrupt_keys} keys): pcache check names its ranges`);
       context.exitStatus = 1;

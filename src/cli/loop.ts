@@ -6,7 +6,7 @@ import type { Command } from 'commander';
 import { attachLoop, detachLoop, listLoops } from '../device/loop-device.js';
 import { PcacheError } from '../errors.js';
 import type { RuntimeEntry } from '../gateway/runtime-files.js';
-import type { StatusSnapshot } from '../gateway/status.js';
+import { statusOfAnswer } from '../gateway/status-answer.js';
 import { addExample, type CommandContext } from './command.js';
 import { gatewayOf, runningEntryOf } from './gateway-of.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
@@ -20,7 +20,7 @@ export function define(command: Command, { output }: CommandContext): void {
     .argument('<mountpoint>', 'where the volume is mounted')
     .action(async (mountpoint: string) => {
       const { entry, client } = await gatewayOf(mountpoint);
-      const status = (await client.request({ op: 'status' }).finally(() => client.close())) as StatusSnapshot;
+      const status = statusOfAnswer(await client.request({ op: 'status' }).finally(() => client.close()), ['read_only']);
       const device = attachLoop(volumeOf(entry), { readOnly: status.read_only });
       const directIo = listLoops().find((loop) => loop.device === device)?.directIo ?? false;
       if (!directIo) output.warn(`${device}: no direct I/O: what is written waits in the page cache`);

@@ -2,9 +2,10 @@
 // the supervisor itself with --foreground.
 
 import { fork, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, openSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import type { Command } from 'commander';
+import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
@@ -114,12 +115,22 @@ function report(output: Output, plan: MountPlan, facts: Omit<ReadyOutcome, 'type
   output.result(result, () => `${volume}: ${formatSize(facts.volumeBytes)}, ${basename(plan.cachePath)} in front of ${plan.backingPath}`);
 }
 
+/** What is in the log's place and is no file is left alone, and not waited for. */
+function openLog(path: string): number {
+  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOFOLLOW } = constants;
+  try {
+    return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW, 0o600);
+  } catch (error) {
+    throw systemErrorFrom(path, error);
+  }
+}
+
 type ReadyOutcome = Extract<MountOutcome, { type: 'ready' }>;
 
 /** Resolves when the volume can be read; otherwise the supervisor has cleaned up and gone before this rejects. */
 async function startInBackground(plan: MountPlan): Promise<ReadyOutcome> {
   const { log } = runtimePaths(plan.mountpoint, plan.runtimeDirectory);
-  const logFd = openSync(log, 'a', 0o600);
+  const logFd = openLog(log);
   let supervisor: ChildProcess;
   try {
     supervisor = fork(supervisorMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', logFd, logFd, 'ipc'] });

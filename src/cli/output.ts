@@ -36,9 +36,9 @@ export class Output {
     return !this.quiet && this.#streams.stderr.isTTY === true;
   }
 
-  /** A line for people; not printed with `--quiet` or `--json`. */
+  /** A line, or several, for people; not printed with `--quiet` or `--json`. */
   line(text: string): void {
-    if (!this.quiet && !this.json) this.#streams.stdout.write(`${text}\n`);
+    if (!this.quiet && !this.json) this.#streams.stdout.write(`${withoutOrders(text)}\n`);
   }
 
   /** One JSON document in one line; printed with `--json` only, `--quiet` or not: who asks for it wants it. */
@@ -66,7 +66,12 @@ export class Output {
 
 /** File names and what lies on damaged media are repeated in messages: none may break the line or give the terminal orders. */
 function oneLine(text: string): string {
-  return text.replaceAll(/\s*\n\s*/g, ' ').replaceAll(/\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return withoutOrders(text.replaceAll(/\s*\n\s*/g, ' '));
+}
+
+/** Control characters other than the end of a line, shown as what they are. */
+function withoutOrders(text: string): string {
+  return text.replaceAll(/(?!\n)\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
 /** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. */

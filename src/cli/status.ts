@@ -8,6 +8,7 @@ import { mountAt } from '../fuse/mountinfo.js';
 import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
+import { statusOfAnswer } from '../gateway/status-answer.js';
 import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { connectTo, runningEntryOf } from './gateway-of.js';
@@ -64,7 +65,7 @@ function servingEntry(path: string): RuntimeEntry | undefined {
 async function askStatus(entry: RuntimeEntry): Promise<StatusSnapshot> {
   const client = await connectTo(entry);
   try {
-    return (await client.request({ op: 'status' })) as StatusSnapshot;
+    return statusOfAnswer(await client.request({ op: 'status' }));
   } finally {
     client.close();
   }

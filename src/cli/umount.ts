@@ -11,6 +11,7 @@ import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { listUsers, mountUsers } from '../gateway/mount-users.js';
 import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } from '../gateway/runtime-files.js';
+import { statusOfAnswer } from '../gateway/status-answer.js';
 import type { StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress } from './flush.js';
@@ -21,6 +22,8 @@ import { formatSize } from './size.js';
 /** The daemon has its last ksets to close; that takes moments on any device that works. */
 const GONE_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 20;
+/** A gateway of another version can be unmounted as long as it says these. */
+const NEEDED = ['dirty_bytes', 'read_only'] as const;
 
 export function define(command: Command, context: CommandContext): void {
   const { output } = context;
@@ -79,24 +82,28 @@ async function refuseLoss(path: string, entry: RuntimeEntry, flush: boolean, cli
   }
   const cache = lost.find(({ role }) => role === 'cache');
   if (cache === undefined || flush) return;
-  const { dirty_bytes: dirtyBytes } = (await client.request({ op: 'status' })) as StatusSnapshot;
+  const { dirty_bytes: dirtyBytes } = await statusFrom(client);
   if (dirtyBytes === 0) return;
   throw new PcacheError('mismatch', `umount: ${path}: ${formatSize(dirtyBytes)} of dirty data would be lost: ${lostFileText(cache)}`, {
     hint: `pcache umount ${path} --flush writes them back first.`,
   });
 }
 
+function statusFrom(client: ControlClient): Promise<StatusSnapshot> {
+  return client.request({ op: 'status' }).then((status) => statusOfAnswer(status, NEEDED));
+}
+
 /** A volume that is mounted read-only can't be flushed, and need not be if nothing is dirty. */
 async function hasToFlush(client: ControlClient): Promise<boolean> {
-  const status = (await client.request({ op: 'status' })) as StatusSnapshot;
+  const status = await statusFrom(client);
   return !status.read_only || status.dirty_bytes > 0;
 }
 
 /** The last status of the gateway, or the last one heard if it died meanwhile. */
 async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient): Promise<{ dirty_bytes: number }> {
-  const before = (await client.request({ op: 'status' })) as StatusSnapshot;
+  const before = await statusFrom(client);
   const end = client.request({ op: 'wait_end' }, {}).then(
-    (status) => ({ status: status as StatusSnapshot, error: undefined }),
+    (status) => ({ status: statusOfAnswer(status, NEEDED), error: undefined }),
     (error: unknown) => ({ status: before, error }),
   );
   if (mountAt(entry.mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE && unmountFuse(entry.mountpoint) === 'busy') {
@@ -127,7 +134,8 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
 
 async function usersOf(entry: RuntimeEntry, client: ControlClient): Promise<string[]> {
   // The gateway may be root and see more than this user does.
-  const { users } = (await client.request({ op: 'unmount_check' })) as { users: string[] };
+  const answer = (await client.request({ op: 'unmount_check' })) as { users?: unknown } | null;
+  const users = Array.isArray(answer?.users) ? answer.users.filter((user) => typeof user === 'string') : [];
   return users.length > 0 ? users : mountUsers(entry.mountpoint, [entry.supervisor_pid, entry.engine_pid, process.pid]);
 }
 

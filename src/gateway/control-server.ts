@@ -65,9 +65,9 @@ export class ControlServer {
 
   /** Listens at `path`, which only this user can reach; a socket left there by a dead engine is replaced. Rejects with PcacheError. */
   static async start(path: string, handler: ControlHandler, log: Logger): Promise<ControlServer> {
-    rmSync(path, { force: true });
     const server = createServer();
     try {
+      rmSync(path, { force: true });
       await new Promise<void>((resolve, reject) => {
         server.once('error', reject);
         server.listen(path, resolve);

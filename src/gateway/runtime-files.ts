@@ -2,8 +2,22 @@
 // the claim to the mount point), HASH.sock (the engine's control socket) and HASH.log. HASH.json always appears and changes as a whole.
 // A claim whose supervisor is dead is void. Folders of other users are looked into by root only, and only if they are what they should be.
 
-import { linkSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync, type Stats } from 'node:fs';
-import { join } from 'node:path';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  type Stats,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { PcacheError, messageOf } from '../errors.js';
 import { mountPointHash } from './mount-point-name.js';
 import { isSameProcess } from './process-identity.js';
@@ -29,6 +43,8 @@ export interface RuntimePaths {
   readonly log: string;
 }
 
+/** Three paths of the longest kind, and some. */
+const ENTRY_BYTES_MAX = 64 * 1024;
 /** Linux's sun_path, less the closing zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
 
@@ -88,11 +104,19 @@ export function claimEntry(paths: RuntimePaths, entry: RuntimeEntry): void {
         if (attempt > 0 || (owner !== undefined && isRunning(owner))) {
           throw new PcacheError('in-use', `${entry.mountpoint}: served by another pcache (${owner?.supervisor_pid ?? 'starting'})`);
         }
-        rmSync(paths.entry, { force: true });
+        removeVoid(paths.entry);
       }
     }
   } finally {
     rmSync(draft, { force: true });
+  }
+}
+
+function removeVoid(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    throw new PcacheError('busy', `${path}: in the way: ${messageOf(error)}`, { cause: error });
   }
 }
 
@@ -107,16 +131,33 @@ export function removeEntry(paths: RuntimePaths, options: { log: 'keep' | 'remov
   rmSync(paths.entry, { force: true });
 }
 
-/** Undefined if there is no such file, or none that this user may read, or it is no entry. */
+/**
+ * Undefined if there is no such file, or none that this user may read, or it is no entry. Socket and log are those beside the entry, whatever it says:
+ * root reads entries of other users, and removes and talks to what they name.
+ */
 export function readEntry(path: string): RuntimeEntry | undefined {
   let value: unknown;
   try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
+    value = JSON.parse(readSmallFile(path));
   } catch {
-    // Gone, not ours or cut short: in each case there is no gateway to be found through it.
+    // Gone, not ours, not a file or cut short: in each case there is no gateway to be found through it.
     return undefined;
   }
-  return isEntry(value) ? value : undefined;
+  if (!isEntry(value)) return undefined;
+  const base = path.replace(/\.json$/, '');
+  return { ...value, socket: `${base}.sock`, log: `${base}.log` };
+}
+
+/** Does not wait for whoever is at the other end of a fifo, and follows no link. Throws what `fs` throws, or RangeError. */
+function readSmallFile(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+  try {
+    const stats = fstatSync(fd);
+    if (!stats.isFile() || stats.size > ENTRY_BYTES_MAX) throw new RangeError(`${path}: no entry`);
+    return readFileSync(fd, 'utf8');
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Whether the entry's supervisor lives. */
@@ -140,7 +181,13 @@ export function listEntries(): RuntimeEntry[] {
       .filter((name) => name.endsWith('.json'))
       .map((name) => join(directory, name)),
   );
-  return files.flatMap((file) => readEntry(file) ?? []).sort((a, b) => (a.mountpoint < b.mountpoint ? -1 : 1));
+  return files.flatMap((file) => entryInPlace(file) ?? []).sort((a, b) => (a.mountpoint < b.mountpoint ? -1 : 1));
+}
+
+/** The entry of a file that has the name that the entry's mount point gives it. */
+function entryInPlace(file: string): RuntimeEntry | undefined {
+  const entry = readEntry(file);
+  return entry !== undefined && basename(file) === `${mountPointHash(entry.mountpoint)}.json` ? entry : undefined;
 }
 
 /** The runtime files that belong together with a control socket. */

@@ -8,37 +8,12 @@ import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { commandRows } from '../../src/cli/commands.js';
-import { main } from '../../src/cli/main.js';
 import { temporaryFolder } from '../support/tmp.js';
+import { runMain, type Ended } from './run-main.js';
 import { VOLUME_BYTES, hashOf, smallCache, useVolume } from './offline-support.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
 const CACHE = 'cache.pmem';
-
-interface Ended {
-  readonly status: number;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-const streams = ['stdout', 'stderr'] as const;
-const writes = streams.map((name) => process[name].write.bind(process[name]));
-
-/** Runs `main` and keeps what it says. */
-async function run(args: readonly string[]): Promise<Ended> {
-  const said = { stdout: '', stderr: '' };
-  for (const name of streams) {
-    process[name].write = (text: string | Uint8Array): boolean => {
-      said[name] += typeof text === 'string' ? text : Buffer.from(text).toString();
-      return true;
-    };
-  }
-  try {
-    return { status: await main(args), ...said };
-  } finally {
-    for (const [at, name] of streams.entries()) process[name].write = writes[at]!;
-  }
-}
 
 /** The folder that the lists are about; it becomes the working directory of this process. */
 function enterFolder(t: ExecutionContext): string {
@@ -255,7 +230,7 @@ test.serial('whatever the arguments are, they are done or refused in one line, a
   const [stateBefore, hashBefore] = [stateOf(folder), hashOf(CACHE)];
   const statuses = new Map<number, number>();
   const property = fc.asyncProperty(argumentLists, async (args) => {
-    const ended = await run(args);
+    const ended = await runMain(args);
     const fault = faultOf(ended, args);
     if (fault !== undefined) throw new Error(`${fault}: ${JSON.stringify(ended).slice(0, 2000)}`);
     if (stateOf(folder) !== stateBefore) throw new Error(`changed the folder: ${stateOf(folder)}`);
@@ -277,7 +252,7 @@ test.serial('an empty path is wrong usage, and never the working directory', asy
     for (const [at, place] of places.entries()) {
       if (place !== 'P') continue;
       const args = places.map((each, index) => (index === at ? '' : each === 'P' ? 'missing' : each === 'T' ? '50' : each));
-      const { status, stdout, stderr } = await run(args);
+      const { status, stdout, stderr } = await runMain(args);
       t.deepEqual([status, stdout], [2, ''], form);
       t.regex(stderr, /^pcache: [a-z]+: an argument is empty\nhint: Is a variable unset\?\n$/, form);
     }
@@ -287,10 +262,10 @@ test.serial('an empty path is wrong usage, and never the working directory', asy
 
 test.serial('names that would break the line or give the terminal orders are shown as what they are', async (t) => {
   enterFolder(t);
-  t.deepEqual(await run(['format', 'two\nlines']), {
+  t.deepEqual(await runMain(['format', 'two\nlines']), {
     status: 1,
     stdout: '',
     stderr: 'pcache: two lines: does not exist, and no --size is given\nhint: pcache format two lines --size 8G creates it.\n',
   });
-  t.is((await run(['check', '\u001b[2J\r\u009b'])).stderr, 'pcache: \\x1b[2J\\x0d\\x9b: no such file or directory (ENOENT)\n');
+  t.is((await runMain(['check', '\u001b[2J\r\u009b'])).stderr, 'pcache: \\x1b[2J\\x0d\\x9b: no such file or directory (ENOENT)\n');
 });
