@@ -32,6 +32,19 @@ export function oomScoreAdj(value: number): boolean {
   return worked(() => fs.writeFileSync('/proc/self/oom_score_adj', String(value)));
 }
 
+/** The kernel should rather end whoever fills a volume than who has to write it back. */
+export const OOM_SCORE_ADJ = -900;
+
+/**
+ * Protects the calling process, and the processes and threads that it starts from then on, which inherit both. A supervisor calls this before it starts an
+ * engine: so all threads of the engine have it, those too that Node starts before any of our code runs and on which V8's garbage collector waits.
+ * @returns what could not be had; undefined if all is in force
+ */
+export function protectProcess(): string | undefined {
+  const refused = [...(ioFlusher() ? [] : ['PR_SET_IO_FLUSHER']), ...(oomScoreAdj(OOM_SCORE_ADJ) ? [] : ['oom_score_adj'])];
+  return refused.length === 0 ? undefined : `${refused.join(' and ')} (needs CAP_SYS_RESOURCE)`;
+}
+
 /** False for whatever the system refuses; a bug still throws. */
 function worked(call: () => unknown): boolean {
   try {

@@ -17,6 +17,7 @@
 import { PcacheError } from '../errors.js';
 import { errno } from '../device/errno-codes.js';
 import { copyMemory, mmap, munmap, view } from '../device/libc.js';
+import { lockRange } from '../device/memory-protection.js';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../device/linux-constants.js';
 import { lock, unlock } from '../shared/mutex.js';
 import type { OpcodeRow } from './opcodes.js';
@@ -93,6 +94,11 @@ export function createRequestSlots(maxWriteBytes: number, count: number = SLOT_C
   for (let i = 0; i < count; i++) words[WORD_STACK + i] = count - 1 - i;
   const rings = Array.from({ length: ringCount }, () => createRingReturn(count));
   return { address, count, maxWriteBytes, words, rings };
+}
+
+/** Keeps the slots that are used in memory. @returns false if the system refuses (CAP_IPC_LOCK, or a limit on locked memory that is large enough) */
+export function lockRequestSlots({ address, maxWriteBytes, count }: RequestSlotsHandle): boolean {
+  return lockRange(address, strideOf(maxWriteBytes) * count);
 }
 
 /** Unmaps the slots; no thread may use them or views of them any more. */

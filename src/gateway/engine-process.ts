@@ -7,7 +7,7 @@
 import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { receiveFileDescriptors } from '../device/descriptor-passing.js';
-import { ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
+import { OOM_SCORE_ADJ, ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
@@ -20,8 +20,6 @@ import { ENGINE_SOCKET_FD, type EngineMessage, type EnginePrepareMessage, type E
 import { pathsForSocket, removeEntry } from './runtime-files.js';
 import { takeMountAway } from './take-mount-away.js';
 
-/** The kernel should rather end whoever fills the volume than who has to write it back. */
-const OOM_SCORE_ADJ = -900;
 /** What `ps` shows of an engine that waits to be needed, and of one that works. */
 const SPARE_TITLE = 'pcache-spare';
 const ENGINE_TITLE = 'pcache-engine';

@@ -20,7 +20,7 @@ import { PcacheError, messageOf } from '../errors.js';
 import { stopQueues } from '../fuse/dev-fuse-transport.js';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
 import { ringQueueCount, wakeRings } from '../fuse/io-uring-transport.js';
-import { SLOT_COUNT_DEFAULT, createRequestSlots, destroyRequestSlots } from '../fuse/request-slots.js';
+import { SLOT_COUNT_DEFAULT, createRequestSlots, destroyRequestSlots, lockRequestSlots } from '../fuse/request-slots.js';
 import { requestResend, setNonBlocking } from '../fuse/session.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import { COUNTER } from '../shared/counters.js';
@@ -169,6 +169,8 @@ class ThreadedEngine implements Engine {
     const { shared, media } = this.#opened;
     const maxWriteBytes = options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES;
     const slots = createRequestSlots(maxWriteBytes, this.#plan.slots, this.#plan.rings.length);
+    // All that this process maps itself; V8's memory can't be locked (see memory-protection.ts).
+    if (!lockRequestSlots(slots)) options.log.info('the request slots can be paged out: they could not be locked (needs CAP_IPC_LOCK)');
     this.#shared = createGatewayShared({
       cache: shared,
       cacheDevice: device.handle,
@@ -199,6 +201,8 @@ class ThreadedEngine implements Engine {
     this.#cache.counters[COUNTER.corrupt_keys]! += replay.corruptKeys;
     if (replay.corruptKeys > 0)
       options.log.error({ corruptKeys: replay.corruptKeys }, 'damaged payload: its ranges give EIO; pcache check names them');
+    if (replay.stagedDamage !== undefined)
+      options.log.warn(`acknowledged writes that had not been flushed are lost: ${replay.stagedDamage}`);
     if (replay.stagedKeysLost) options.log.warn('acknowledged writes that had not been flushed are gone: the kernel used the cache since');
     const { gcPercent } = options.options;
     if (gcPercent !== undefined && gcPercent !== media.cacheInfo.gcPercent && !shared.readOnly) this.setGcPercent(gcPercent);

@@ -50,8 +50,9 @@ export const GatewayNumber = {
 
 /** See GatewayWord.cacheFailed. Wakes all who wait for what will not come any more. Returns whether this is the first that is known of it. */
 export function failCache({ words, cache, cacheError }: GatewayShared, error: unknown): boolean {
-  const isFirst = new SharedText(cacheError).set(messageOf(error), Date.now());
-  Atomics.store(words, GatewayWord.cacheFailed, 1);
+  const isFirst = Atomics.compareExchange(words, GatewayWord.cacheFailed, 0, 1) === 0;
+  // The first says what happened; what fails later, fails because of it.
+  if (isFirst) new SharedText(cacheError).set(messageOf(error), Date.now());
   for (const event of [Word.logWorkEvent, Word.backgroundWorkEvent, Word.roomEvent]) signal(cache.words, event);
   return isFirst;
 }

@@ -11,6 +11,7 @@
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { protectProcess } from '../device/memory-protection.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
@@ -125,6 +126,7 @@ export class Supervisor {
     let outcome: Outcome;
     try {
       this.#open();
+      this.#protect();
       this.#startEngine(new EngineChild(this.#engineMain));
       outcome = await finished;
     } catch (error) {
@@ -158,6 +160,15 @@ export class Supervisor {
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'cannot unmount: still serving');
     }
+  }
+
+  /** Before an engine is started, which inherits it. */
+  #protect(): void {
+    const refused = protectProcess();
+    if (refused === undefined) return;
+    // Nothing to warn of where nobody can expect it.
+    const level = process.geteuid?.() === 0 ? 'warn' : 'info';
+    this.#log[level](`not protected against shortage of memory: no ${refused}`);
   }
 
   #open(): void {

@@ -9,7 +9,7 @@ import { view } from '../../src/device/libc.js';
 import type { ReplyBuilder } from '../../src/fuse/reply.js';
 import type { FuseRequest } from '../../src/fuse/request.js';
 import type { RequestSlot } from '../../src/fuse/request-slots.js';
-import { FOPEN_DIRECT_IO, FOPEN_PARALLEL_DIRECT_WRITES } from '../../src/fuse/structs.js';
+import { FOPEN_DIRECT_IO, FOPEN_KEEP_CACHE, FOPEN_PARALLEL_DIRECT_WRITES } from '../../src/fuse/structs.js';
 import { MemoryFileSystem, type MemoryState } from '../fuse/memory-file-system.js';
 
 export interface Faults {
@@ -67,7 +67,8 @@ export class FaultFileSystem extends MemoryFileSystem {
   }
 
   override open(_nodeid: number, _flags: number, reply: ReplyBuilder): number {
-    return reply.opened(7, this.#state.isCached ? 0 : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
+    // As on a disk, pages that could not be written stay in the page cache over a close and an open.
+    return reply.opened(7, this.#state.isCached ? FOPEN_KEEP_CACHE : FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES);
   }
 
   override read(request: FuseRequest, slot: RequestSlot): number {
