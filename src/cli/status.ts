@@ -6,6 +6,7 @@ import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
+import { lastFailureOf } from '../gateway/last-failure.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
@@ -41,7 +42,14 @@ async function statusOf(path: string, output: Output): Promise<StatusSnapshot | 
     return askStatus(entry);
   }
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {
-    throw new PcacheError('not-found', `${path}: not a mounted pcache volume`, { hint: 'pcache status lists the mounted ones.' });
+    const failure = lastFailureOf(mountPointName(path));
+    const why = failure?.reason === undefined ? '' : `: the last one ended: ${failure.reason}`;
+    throw new PcacheError('not-found', `${path}: not a mounted pcache volume${why}`, {
+      hint:
+        failure === undefined
+          ? 'pcache status lists the mounted ones.'
+          : `Nothing that was acknowledged is lost. Its log is ${failure.log}`,
+    });
   }
   // Loaded only here: it maps the device.
   const { readIdleStatus } = await import('../gateway/idle-status.js');

@@ -16,3 +16,11 @@ test('deaths a minute ago no longer count', (t) => {
     [true, true, true, true, true, false],
   );
 });
+
+test('how many deaths in how long is up to whoever makes it', (t) => {
+  const policy = new RestartPolicy(2, 100);
+  t.deepEqual(
+    [0, 150, 300, 350].map((ms) => policy.shouldRestart(ms)),
+    [true, true, true, false],
+  );
+});

@@ -199,6 +199,13 @@ test('an engine that dies five times within a minute is given up: unmounted, the
   await t.throwsAsync(within(file.read(Buffer.alloc(10), 0, 10, 0), 'a read fails'));
   await t.throwsAsync(file.close(), { code: 'ENOTCONN' });
   t.deepEqual(gateway.leftovers([pid]).length, 1, 'only the log');
+  t.deepEqual(await gateway.pcache('status', gateway.mountpoint), {
+    status: 1,
+    stdout: '',
+    stderr:
+      `pcache: ${gateway.mountpoint}: not a mounted pcache volume: the last one ended: engine: died too often: killed by SIGKILL\n` +
+      `hint: Nothing that was acknowledged is lost. Its log is ${gateway.paths.log}\n`,
+  });
 });
 
 test('when the supervisor is killed the engine takes the mount away and ends, even if the volume is open', async (t) => {

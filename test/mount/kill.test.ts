@@ -6,6 +6,8 @@ import { Client } from '../fuse/client.js';
 import { fioArguments, noFio } from '../support/fio.js';
 import { threeRanges, type DiaryRange } from '../support/mounted-diary.js';
 import { digestOf, waitUntil } from '../support/mounted-commands.js';
+import { fileSystemKillPart, fioKillPart } from '../torture/fio-kill-part.js';
+import { runPart } from '../torture/part.js';
 import { MIB, mountTest, mounted, type GatewayOptions, type TestGateway } from '../support/mounted.js';
 
 const VOLUME_BYTES = 32 * MIB;
@@ -105,6 +107,16 @@ mountTest('fio at depth 16, on a volume four times the cache, does not notice th
   t.like(await gateway.status(), { engine_restarts: deaths, read_errors: 0, write_errors: 0 });
   await backingEndsLikeVolume(t, gateway);
 });
+
+for (const part of [fioKillPart, fileSystemKillPart]) {
+  // What `npm run torture` does for longer.
+  mountTest(`${part.name}: ten times at random moments, no I/O error and nothing lost`, part.lacks, async (t) => {
+    const result = await runPart({ ...part, triesMax: 10 }, undefined, 1, 25_000, new AbortController().signal);
+    t.is(result.problem, undefined);
+    t.true(result.tried > 0);
+    t.log(result.details);
+  });
+}
 
 mountTest(
   'the supervisor killed: the mount goes in order, no process stays, and the data are there at the next mount',

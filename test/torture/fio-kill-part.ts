@@ -1,5 +1,5 @@
 // kill -9 of the engine at random moments under fio that verifies what it wrote: four jobs, sixteen requests deep each, straight on the volume, and on
-// files of an ext4 on a loop device over the volume. Moments are uniform, so some engines die while they start. No call of fio or of the prober beside it
+// files of an ext4 on a loop device over the volume. Moments are uniform, and some engines die while they start. No call of fio or of the prober beside it
 // may fail, no byte may differ; the file system must be clean whenever it is unmounted, and the backing file must end like the volume.
 
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -22,8 +22,9 @@ const FIO_BYTES = JOBS * JOB_BYTES;
 const PROBE_BYTES = MIB;
 /** Room for what ext4 needs for itself. */
 const VOLUME_BYTES = FIO_BYTES + 64 * MIB;
-/** Between two kills, at most; on average half of it. */
+/** Between two kills, or an answer and the next kill, at most; on average half of it. */
 const MOMENT_MS_MAX = 3000;
+const ANSWER_MS = 60_000;
 /** Rounds of fio over one cache, before another cache is made. */
 const ROUNDS_PER_CACHE = 6;
 const ROUND_MS = 180_000;
@@ -272,6 +273,8 @@ class Session {
     this.#fio = fio;
     const isWriting = (): boolean => !fio.ended;
     while (isWriting() && !this.#limits.isOver) {
+      // Now and then the next one dies before it has answered anything.
+      if (this.#random() < 0.75) await probe.goesOn(ANSWER_MS);
       await delay(this.#random() * MOMENT_MS_MAX);
       const { enginePid } = this.#gateway;
       if (!isWriting() || enginePid === undefined) continue;

@@ -2,7 +2,7 @@
 // after the kill. Beside it, for comparison, the same without a kill: a machine under load has pauses of its own.
 
 import { fileURLToPath } from 'node:url';
-import { Job } from '../support/mounted-commands.js';
+import { Job, waitUntil } from '../support/mounted-commands.js';
 
 const PROBER = fileURLToPath(new URL('./pause-prober.js', import.meta.url));
 /** A kill is held responsible for the gaps of so much time after it. */
@@ -34,6 +34,20 @@ export class PauseProbe {
   /** An engine was killed at `killedMs` of machineMs. */
   note(killedMs: number): void {
     this.#killsMs.push(killedMs);
+  }
+
+  /** Waits until the prober had something completed that was held up by the last kill. Rejects if that takes too long. */
+  async goesOn(timeoutMs: number): Promise<void> {
+    const killedMs = this.#killsMs.at(-1) ?? 0;
+    const hasGoneOn = (): boolean => killedMs === 0 || this.failure !== undefined || this.#lastCompletionMs > killedMs;
+    await waitUntil(hasGoneOn, 'something is answered after a kill', timeoutMs);
+  }
+
+  get #lastCompletionMs(): number {
+    const { stdout } = this.#job;
+    const end = stdout.lastIndexOf('\n');
+    const line = stdout.slice(stdout.lastIndexOf('\n', end - 1) + 1, end);
+    return Number(line.split(' ')[2] ?? 0);
   }
 
   /** What was wrong; undefined if nothing. */

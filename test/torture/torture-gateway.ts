@@ -126,11 +126,13 @@ export class TortureGateway {
 
   async dispose(): Promise<void> {
     const pids = this.#processes();
+    // Once the mount is out of sight, so is the path by which a loop device over it is known.
+    const loops = listLoops().filter(({ backingFile }) => backingFile.startsWith(this.folder));
     for (const mount of this.#mounts().reverse()) {
       if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
       else await run('umount', ['-l', mount.mountpoint]);
     }
-    for (const loop of listLoops()) if (loop.backingFile.startsWith(this.folder)) detachLoop(loop.device);
+    for (const { device } of loops) detachLoop(device);
     for (const pid of [...pids, ...this.#processes()]) kill(pid);
     await waitUntil(() => pids.every((pid) => startTicksOf(pid) === undefined), 'the processes of the gateway end');
     rmSync(this.#cacheFolder, { recursive: true, force: true });
