@@ -51,9 +51,8 @@ function classOf({ id, kind }: SubjectFacts): string {
   return [color, ...(id.endsWith('-crc') ? ['crc'] : []), ...(id.endsWith('-disk') ? ['disk'] : [])].join(' ');
 }
 
-function valueText(test: GridTest, { value, ratio }: Bar): string {
-  const amount = isAboutBytes(test) ? `${shortNumber(value / 1e9)} GB/s` : `${shortNumber(value)}/s`;
-  return ratio === undefined ? amount : `${amount}  ${ratio.toFixed(2)}x`;
+function valueText(test: GridTest, value: number): string {
+  return isAboutBytes(test) ? `${shortNumber(value / 1e9)} GB/s` : `${shortNumber(value)}/s`;
 }
 
 function panel(test: GridTest, bars: readonly Bar[], x: number, y: number): string {
@@ -66,7 +65,8 @@ function panel(test: GridTest, bars: readonly Bar[], x: number, y: number): stri
       `<text class="end" x="${LABEL_WIDTH - 8}" y="${top + 11}">${escapeXml(bar.subject.title)}</text>`,
       `<rect class="track" x="${LABEL_WIDTH}" y="${top}" width="${track}" height="${BAR_HEIGHT}" rx="2"/>`,
       `<rect class="${classOf(bar.subject)}" x="${LABEL_WIDTH}" y="${top}" width="${width}" height="${BAR_HEIGHT}" rx="2"/>`,
-      `<text class="soft" x="${LABEL_WIDTH + track + 6}" y="${top + 11}">${escapeXml(valueText(test, bar))}</text>`,
+      `<text class="soft" x="${LABEL_WIDTH + track + 6}" y="${top + 11}">${valueText(test, bar.value)}</text>`,
+      bar.ratio === undefined ? '' : `<text class="soft end" x="${PANEL_WIDTH}" y="${top + 11}">${bar.ratio.toFixed(2)}x</text>`,
     ].join('');
   });
   return `<g transform="translate(${x} ${y})"><text class="title" x="0" y="14">${escapeXml(test.title)}</text>${rows.join('')}</g>`;

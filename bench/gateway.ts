@@ -9,11 +9,12 @@ import { mountOptionRows } from '../src/gateway/mount-options.js';
 import { mountPointName } from '../src/gateway/mount-point-name.js';
 import { runtimePaths } from '../src/gateway/runtime-files.js';
 import type { StatusSnapshot } from '../src/gateway/status.js';
-import { pause, run } from './command.js';
+import { pause, run, within } from './command.js';
 import type { Workspace } from './workspace.js';
 
 export const PCACHE = fileURLToPath(new URL('../bin/pcache.js', import.meta.url));
 const COMMAND_MS = 60_000;
+const FLUSH_MS = 120_000;
 const SETTLE_MS = 60_000;
 /** Collecting goes on for a moment after the last byte was written back; it is over when nothing has changed for so long. */
 const QUIET_MS = 100;
@@ -87,8 +88,15 @@ export class Gateway {
     return (await this.#control!.request({ op: 'status' })) as StatusSnapshot;
   }
 
+  /** Writes back what is dirty now. Rejects if that takes longer than two minutes, or with the gateway's own error. */
+  async flush(): Promise<void> {
+    const flushed = this.#control!.request({ op: 'flush' }, { timeoutMs: FLUSH_MS });
+    await within(flushed, `${this.options.name} writes back`, FLUSH_MS, this.#workspace.signal);
+  }
+
   /** Waits until everything is written back and collected. Rejects if that takes longer than a minute. */
   async settle(): Promise<void> {
+    await this.flush();
     const deadlineMs = performance.now() + SETTLE_MS;
     let lastUsed = -1;
     let quietSinceMs = performance.now();

@@ -20,7 +20,7 @@ const VOLUME_BYTES = 4 * PLACE_BYTES;
 
 export async function measureMisses(setting: MeasureSetting): Promise<Measure[]> {
   const { workspace, isQuick, rounds } = setting;
-  const seconds = isQuick ? 1 : 3;
+  const seconds = isQuick ? 0.5 : 3;
   const program = await buildNullImage(workspace);
   const device = { name: 'slow', sizeBytes: VOLUME_BYTES, threads: DEVICE_THREADS, readDelayUs: READ_DELAY_US };
   const backing = await startNullImage(workspace, program, device);

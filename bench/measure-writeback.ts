@@ -8,7 +8,6 @@ import { Gateway } from './gateway.js';
 import { MIB, type FioFigures, type FioJob } from './fio.js';
 import { fio } from './grid.js';
 import type { Measure, MeasureSetting } from './measure.js';
-import { pause } from './command.js';
 import { median } from './statistics.js';
 
 const VOLUME_BYTES = 1024 * MIB;
@@ -18,8 +17,6 @@ const DIRTY_BYTES_MAX = 256 * MIB;
 const DIRECT_SECONDS_MAX = 10;
 /** As much dirty data as the disk takes in so long, if it fits. */
 const WRITEBACK_SECONDS = 3;
-const WRITEBACK_MS = 120_000;
-const POLL_MS = 10;
 /** What is read meanwhile is here, what is made dirty behind it. */
 const CLEAN_BYTES = 256 * MIB;
 
@@ -86,10 +83,7 @@ async function compare(setting: MeasureSetting, gateway: Gateway, pattern: Patte
   const startMs = performance.now();
   const bytes = (await gateway.status()).dirty_bytes;
   if (bytes === 0) throw new Error('writeback: everything was written back before it could be measured');
-  while ((await gateway.status()).dirty_bytes > 0) {
-    if (performance.now() - startMs > WRITEBACK_MS) throw new Error(`writeback: not over after ${WRITEBACK_MS / 1000} s`);
-    await pause(POLL_MS, setting.workspace.signal);
-  }
+  await gateway.flush();
   const seconds = (performance.now() - startMs) / 1000;
   await gateway.settle();
   return { fioBytesPerSecond: direct.bytesPerSecond, writebackBytesPerSecond: bytes / seconds, bytes };
@@ -108,8 +102,12 @@ async function measureForeground(setting: MeasureSetting, gateway: Gateway, rate
   for (let i = 0; i < (isQuick ? 2 : rounds); i++) {
     const alone = await reads();
     await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
+    const flushed = gateway.flush();
+    // Waited for below, and not to be missed if the reads fail.
+    flushed.catch(() => undefined);
     const meanwhile = await reads();
     const { dirty_bytes: leftBytes } = await gateway.status();
+    await flushed;
     await gateway.settle();
     pairs.push({ alone: alone.requestsPerSecond, meanwhile: meanwhile.requestsPerSecond, leftBytes });
   }

@@ -18,7 +18,7 @@ export interface BenchOptions {
 }
 
 const ROUNDS = { full: 5, quick: 2 };
-const SECONDS = { full: 2, quick: 0.3 };
+const SECONDS = { full: 2, quick: 0.25 };
 const ROUNDS_MAX = 1000;
 const SECONDS_MAX = 600;
 
