@@ -73,7 +73,18 @@ export interface Planted {
   readonly backing: BackingDevice;
 }
 
-/** For one life of one simulated thread: the devices with what is laid over them, the product's classes patched for good. */
+/** Classes that a bug may be patched into. */
+const PATCHED = [CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader].map(({ prototype }) => prototype);
+
+/** Remembers the product's classes as they are; what it returns makes them so again. */
+export function rememberClasses(): () => void {
+  const before = PATCHED.map((prototype) => Object.getOwnPropertyDescriptors(prototype));
+  return () => {
+    for (const [index, prototype] of PATCHED.entries()) Object.defineProperties(prototype, before[index]!);
+  };
+}
+
+/** For one life of one simulated thread: the devices with what is laid over them; the product's classes are patched (see `rememberClasses`). */
 export function plantInThread(
   bug: SimBug | undefined,
   role: 'user' | 'log' | 'background',
@@ -115,7 +126,7 @@ export function plantInThread(
     case 'dirty_tail is stored before the backing device is flushed':
       return tailFirst(device, backing, shared);
     default:
-      if (bug !== undefined) patchOnce(bug, role, turns);
+      if (bug !== undefined) patchClasses(bug, role, turns);
       return plain;
   }
 }
@@ -190,12 +201,8 @@ function tailFirst(device: CacheDevice, backing: BackingDevice, shared: CacheSha
   };
 }
 
-let isPatched = false;
-
 /* eslint-disable @typescript-eslint/unbound-method -- methods are taken from prototypes and called with the `this` they are called with */
-function patchOnce(bug: SimBug, role: 'user' | 'log' | 'background', turns: SimTurns): void {
-  if (isPatched) return;
-  isPatched = true;
+function patchClasses(bug: SimBug, role: 'user' | 'log' | 'background', turns: SimTurns): void {
   if (bug === 'a miss fills over a newer write' && role === 'user') patchFill();
   if (bug === 'a segment is reused under its readers' && role === 'background') SegmentTable.prototype.isPinned = () => false;
   if (bug === 'the subtree is not locked') {
@@ -254,11 +261,10 @@ export function beginOpening(): void {
   highestSequence = 0;
 }
 
-/** Bugs of the opening, for the judge. Returns what takes them out again. */
-export function plantInJudge(bug: SimBug | undefined): () => void {
-  const { load } = KsetHeader.prototype;
-  const { insert } = CacheTree.prototype;
+/** Bugs of the opening, for the judge: patched into its classes (see `rememberClasses`). */
+export function plantInJudge(bug: SimBug | undefined): void {
   if (bug === 'a stale kset is accepted') {
+    const { load } = KsetHeader.prototype;
     KsetHeader.prototype.load = function (this: KsetHeader, view, byteOffset) {
       load.call(this, view, byteOffset);
       if (!this.magicMatches) return;
@@ -268,13 +274,10 @@ export function plantInJudge(bug: SimBug | undefined): () => void {
     };
   }
   if (bug === 'damaged payload is served') {
+    const { insert } = CacheTree.prototype;
     CacheTree.prototype.insert = function (this: CacheTree, subtree, sector, sectors, segment, dataSector, generation, flags) {
       return insert.call(this, subtree, sector, sectors, segment, dataSector, generation, flags & ~ExtentFlag.corrupt);
     };
   }
-  return () => {
-    KsetHeader.prototype.load = load;
-    CacheTree.prototype.insert = insert;
-  };
 }
 /* eslint-enable @typescript-eslint/unbound-method */

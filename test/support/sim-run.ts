@@ -12,7 +12,7 @@ import { seededRandom } from '../../src/device/seeded-random.js';
 import { SimulatedCrash } from '../../src/device/simulated-cache-device.js';
 import { Maintenance } from '../../src/gateway/maintenance.js';
 import { PAGE_BYTES, SECTOR_BYTES, SUBTREE_BYTES } from '../../src/media/layout.js';
-import { plantInJudge } from './sim-bugs.js';
+import { plantInJudge, rememberClasses } from './sim-bugs.js';
 import type { SimBug } from './sim-bugs.js';
 import { SimEvents, bytesOfOperation, createEvents } from './sim-events.js';
 import { SimHistory } from './sim-history.js';
@@ -51,6 +51,7 @@ export interface InterleavingOptions {
   /** Whose calls fail now and then; by default the seed says. */
   readonly faults?: 'cache' | 'backing' | 'none';
   readonly dataCrc?: boolean;
+  readonly bug?: SimBug;
   /** What the seed would draw, for bugs that few shapes show. */
   readonly shape?: Partial<Shape>;
 }
@@ -78,7 +79,6 @@ export interface Shape {
 
 /** The threads, for any number of runs one after another. */
 export class InterleavingSimulation {
-  readonly #bug: SimBug | undefined;
   readonly #turnsState = createTurns(FIRST_USER + USERS_MAX);
   readonly #turns = new JudgeTurns(this.#turnsState);
   readonly #eventsState = createEvents();
@@ -86,11 +86,10 @@ export class InterleavingSimulation {
   readonly #workers: Worker[] = [];
   #failure: Error | undefined;
 
-  constructor(bug?: SimBug) {
-    this.#bug = bug;
+  constructor() {
     for (let self = 0; self < FIRST_USER + USERS_MAX; self++) {
       const role = self === LOG_THREAD ? 'log' : self === BACKGROUND_THREAD ? 'background' : 'user';
-      const start: SimThreadStart = { self, role, turns: this.#turnsState, events: this.#eventsState, bug };
+      const start: SimThreadStart = { self, role, turns: this.#turnsState, events: this.#eventsState };
       const worker = new Worker(new URL('sim-thread.js', import.meta.url), { workerData: start });
       worker.on('error', (error) => (this.#failure ??= error));
       this.#workers.push(worker);
@@ -102,11 +101,12 @@ export class InterleavingSimulation {
   }
 
   async run(options: InterleavingOptions): Promise<InterleavingReport> {
-    const unplant = plantInJudge(this.#bug);
+    const restoreClasses = rememberClasses();
+    plantInJudge(options.bug);
     try {
-      return await new Run(this.#turns, this.#events, this.#bug, options, (life, users) => this.#start(life, users)).run();
+      return await new Run(this.#turns, this.#events, options, (life, users) => this.#start(life, users)).run();
     } finally {
-      unplant();
+      restoreClasses();
     }
   }
 
@@ -152,7 +152,7 @@ class Run {
   #lives = 0;
   #steps = 0;
 
-  constructor(turns: JudgeTurns, events: SimEvents, bug: SimBug | undefined, options: InterleavingOptions, start: StartLife) {
+  constructor(turns: JudgeTurns, events: SimEvents, options: InterleavingOptions, start: StartLife) {
     this.#turns = turns;
     this.#events = events;
     this.#options = options;
@@ -162,7 +162,7 @@ class Run {
     words[SimWord.tick] = 0;
     words[SimWord.eventWords] = 0;
     words[SimWord.operations] = 0;
-    const { shape = {} } = options;
+    const { shape = {}, bug } = options;
     this.#users = shape.users ?? 1 + this.#pick(USERS_MAX);
     const windowBytes = (shape.windowKib ?? this.#one([24, 48, 96, 160])) * 1024;
     const windowStart = SUBTREE_BYTES - Math.floor(windowBytes / SECTOR_BYTES / 2) * SECTOR_BYTES;
@@ -247,6 +247,7 @@ class Run {
     if (shape.stalls !== undefined) words[SimWord.stalls] = shape.stalls;
     if (shape.stallMs !== undefined) words[SimWord.stallMs] = shape.stallMs;
     const life: SimLife = {
+      bug: this.#options.bug,
       shared: { ...opened.shared, segmentDataBytes: media.segmentDataBytes },
       media,
       backing,

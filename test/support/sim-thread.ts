@@ -17,7 +17,7 @@ import { VolumeIo } from '../../src/gateway/volume-io.js';
 import { SECTOR_BYTES } from '../../src/media/layout.js';
 import { epoch, signal } from '../../src/shared/event-word.js';
 import { observeLocks } from '../../src/shared/mutex.js';
-import { plantInThread } from './sim-bugs.js';
+import { plantInThread, rememberClasses } from './sim-bugs.js';
 import type { SimBug } from './sim-bugs.js';
 import { EventKind, SimEvents, bytesOfOperation } from './sim-events.js';
 import type { SimEventsState } from './sim-events.js';
@@ -31,11 +31,11 @@ export interface SimThreadStart {
   readonly role: 'user' | 'log' | 'background';
   readonly turns: SimTurnsState;
   readonly events: SimEventsState;
-  readonly bug: SimBug | undefined;
 }
 
 /** A life: from an opening of the cache to its end. */
 export interface SimLife {
+  readonly bug: SimBug | undefined;
   readonly shared: CacheShared;
   readonly media: SimMediaState;
   readonly backing: SimBackingState;
@@ -340,7 +340,8 @@ function live(given: SimLife): void {
   now.position = -1;
   const device = cacheDevice(given.media);
   const backing = backingDevice(given.backing);
-  const planted = plantInThread(start.bug, start.role, device, backing, given.shared, turns);
+  const restoreClasses = rememberClasses();
+  const planted = plantInThread(given.bug, start.role, device, backing, given.shared, turns);
   const cache = new Cache(given.shared, planted.device, start.self, start.self, () => turns.clockMs);
   const user = start.role === 'user' ? new User(given, cache, planted.backing) : undefined;
   const background = start.role === 'background' ? (): never => runBackground(cache, planted.backing) : undefined;
@@ -365,6 +366,7 @@ function live(given: SimLife): void {
     }
   } finally {
     observeLocks(undefined);
+    restoreClasses();
     turns.done(start.role === 'user');
   }
 }

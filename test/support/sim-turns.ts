@@ -40,7 +40,7 @@ export const SimWord = {
   cacheFaults: 14,
   backingFaults: 15,
   /** Users of the volume that are not done yet. */
-  usersLeft: 15,
+  usersLeft: 18,
   /** Chance in 100,000 that a thread sleeps at the end of a step, and for how many milliseconds at most. */
   stalls: 16,
   stallMs: 17,
