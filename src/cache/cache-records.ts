@@ -2,7 +2,7 @@
 // chosen anew each time from what stands on the media, so no state about it can go stale.
 //
 // Both copies of a record end up with the same value, so that damage to one costs nothing: the copy that is not current is written and made durable,
-// then the other one. For records of 16 bytes that lie in one line of 64 the second persist is left out: a line is never torn.
+// then the other one. For records of 16 bytes, whose copies lie in one line of 64, which is never torn, the second is made durable with the next store.
 //
 // Who may call: `storeKeyTail`, `storeDirtyTail` and `storeGeneration` only the background worker (or whoever opens the cache, alone); the others any
 // thread, under Word.controlLock, which they take themselves.
@@ -81,16 +81,16 @@ export class CacheRecords {
     return { sequence, position: { cacheSegId, segOff } };
   }
 
-  /** Stores the generation that the segment table holds for `segment`. */
-  storeGeneration(segment: CacheSegId): void {
+  /** Stores the generation that the segment table holds for `segment`. `stamped`: this gateway freed the segment. */
+  storeGeneration(segment: CacheSegId, { stamped = true }: { stamped?: boolean } = {}): void {
     const bytes = this.#segments.view(segment).bytes;
     const current = chooseCopy(bytes, SEGMENT_GENERATION_OFFSETS, SEGMENT_GENERATION_BYTES);
     const generation = this.#segments.generation(segment);
-    const written = writeSegmentGeneration(bytes, generation, current, { stamped: true });
+    const written = writeSegmentGeneration(bytes, generation, current, { stamped });
     const start = this.#segments.deviceOffset(segment, 0) - SEGMENT_DATA_OFFSET;
     // Both copies, as for a tail.
     this.#device.persist(start + SEGMENT_GENERATION_OFFSETS[0], 2 * SEGMENT_GENERATION_BYTES);
-    writeSegmentGeneration(bytes, generation, written, { stamped: true });
+    writeSegmentGeneration(bytes, generation, written, { stamped });
   }
 
   /** `gcPercent`: 0 to 90. */

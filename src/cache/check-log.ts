@@ -227,7 +227,11 @@ export class LogCheck {
   #checkStaged(walk: LogWalk, bootId: string | undefined): void {
     const { gatewayHeader, log } = this.#media;
     if (!gatewayHeader.ok || gatewayHeader.value.state !== 'open') return;
-    const { ksets, keys } = findStagedKsets(log, walk);
+    const { ksets, keys, damage } = findStagedKsets(log, walk);
+    if (damage !== undefined && gatewayHeader.value.bootId === bootId) {
+      const what = 'the writes from there on, acknowledged and not flushed, are lost; the next mount goes on without them';
+      this.#list.add('error', 'staged-keys', placeOf(walk.end), `${damage}: ${what}`);
+    }
     if (keys === 0) {
       this.#list.add('info', 'staged-keys', 'gateway header', 'the cache was not closed in order; no keys are staged');
     } else if (gatewayHeader.value.bootId === bootId) {

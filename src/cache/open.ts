@@ -94,7 +94,7 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
   if (!options.readOnly) {
     claim(device, shared, segments, media, replayed, options);
     const records = new CacheRecords(shared, segments, device);
-    for (const segment of raised.keys()) records.storeGeneration(segment as CacheSegId);
+    for (const segment of raised.keys()) records.storeGeneration(segment as CacheSegId, { stamped: false });
   }
   return { shared, media, replay: replayed };
 }

@@ -36,6 +36,8 @@ export interface Replay {
   readonly stagedKeys: number;
   /** There were more, acknowledged and not flushed; another program, the kernel, used the cache since and has freed their segments. */
   readonly stagedKeysLost: boolean;
+  /** The same because of damage, and what shows it; undefined if nothing does. What came before is taken. */
+  readonly stagedDamage: string | undefined;
   /** Bytes of keys after dirty_tail that are not CLEAN. */
   readonly dirtyBytes: number;
   /** Keys that break a rule of the format, or whose payload does not match its CRC. */
@@ -60,7 +62,7 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
   if (walk.ending === 'damaged') {
     throw damaged(`the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`);
   }
-  const none = { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence, isCut: false };
+  const none = { ksets: [], keys: 0, end: walk.end, lastSequence: walk.lastSequence, isCut: false, damage: undefined };
   const staged = takeStaged ? findStagedKsets(media.log, walk) : none;
   for (const kset of staged.ksets) {
     if (kset.isLast) indexer.useForLog(kset.keys as CacheSegId);
@@ -75,6 +77,7 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
     lastSequence: staged.lastSequence,
     stagedKeys: staged.keys,
     stagedKeysLost: staged.isCut,
+    stagedDamage: staged.damage,
     dirtyBytes: indexer.dirtyBytes,
     corruptKeys: indexer.corruptKeys,
     raisedGenerations: indexer.raisedGenerations,

@@ -4,6 +4,9 @@
 // They are not taken beyond a key whose segment was freed since. This gateway frees no segment that a staged key refers to, so the kernel was
 // here in between: it takes the log to end before the staged keys, and frees what only they refer to. What comes after such a key is left out as
 // well, for what is taken has to be a prefix of the writes. (Had the kernel written anything, it would stand where the staged keys are.)
+//
+// The check word of a key names its kset's sequence and place, so a key that stands behind one that does not match shows that this one was damaged; and
+// so do the keys of the next kset, which has the next sequence. The header of a staged kset says nothing but its sequence, which its keys know too.
 
 import { KEY_RESERVED_OFFSET, KeyCursor } from '../media/cache-key.js';
 import { KsetHeader, ksetProblem, ksetSizeBytes } from '../media/kset.js';
@@ -34,6 +37,8 @@ export interface StagedLog {
   readonly lastSequence: number;
   /** There are more keys, but the payload of the first of them is gone: another program freed its segment. */
   readonly isCut: boolean;
+  /** What shows that more keys were staged, and that one between is damaged; undefined if nothing does. */
+  readonly damage: string | undefined;
 }
 
 /** The ksets behind `walk.end`, in order. */
@@ -46,13 +51,17 @@ export function findStagedKsets(log: LogSource, walk: Pick<LogWalk, 'end' | 'seg
   let { lastSequence } = walk;
   let total = 0;
   let isCut = false;
+  let damage: string | undefined;
   const generations = new Generations(log);
   // A sequence must rise with every step and a segment is entered once, so this ends on any bytes.
   while (segOff <= LOG_OFFSET_MAX) {
     const data = log.data(cacheSegId);
     header.load(data.view, data.base + segOff);
-    const { sequence } = header;
-    if (sequence <= lastSequence) break;
+    const sequence = sequenceOf(header, data, lastSequence, cacheSegId, segOff);
+    if (sequence <= lastSequence) {
+      damage = proofOfDamage(data, lastSequence + 1, cacheSegId, segOff, 0);
+      break;
+    }
     if (header.isLast && ksetProblem(data.bytes, data.base, segOff, header) === undefined) {
       const next = header.nextCacheSegId;
       if (next >= log.segmentCount || logSegments.has(next)) break;
@@ -64,15 +73,36 @@ export function findStagedKsets(log: LogSource, walk: Pick<LogWalk, 'end' | 'seg
       const staged = countStagedKeys(data, sequence, cacheSegId, segOff);
       const keys = generations.countCurrent(data, segOff, staged);
       isCut = keys < staged;
+      damage = isCut ? undefined : proofOfDamage(data, sequence, cacheSegId, segOff, staged);
       if (keys === 0) break;
       ksets.push({ cacheSegId, segOff, keys, isLast: false, sequence });
       segOff += ksetSizeBytes(keys);
       total += keys;
     }
     lastSequence = sequence;
-    if (isCut) break;
+    if (isCut || damage !== undefined) break;
   }
-  return { ksets, keys: total, end: { cacheSegId, segOff: segOff as SegmentOffset }, lastSequence, isCut };
+  return { ksets, keys: total, end: { cacheSegId, segOff: segOff as SegmentOffset }, lastSequence, isCut, damage };
+}
+
+/** Of the kset at a place: as its header says; or one above the last, if that is what its keys say. */
+function sequenceOf(header: KsetHeader, data: SegmentData, lastSequence: number, segment: CacheSegId, offset: number): number {
+  const next = lastSequence + 1;
+  if (header.sequence === next || lastSequence === 0) return header.sequence;
+  return firstStagedKey(data, next, segment, offset, 0) === -1 ? header.sequence : next;
+}
+
+/** What stands behind the first `count` keys of a kset that shows that there were more. */
+function proofOfDamage(data: SegmentData, sequence: number, segment: CacheSegId, offset: number, count: number): string | undefined {
+  const later = firstStagedKey(data, sequence, segment, offset, count + 1);
+  if (later !== -1) return `of the staged kset ${sequence}, key ${count} is damaged, and key ${later} is whole`;
+  for (let keys = count + 1; keys <= KSET_KEYS_MAX; keys++) {
+    const next = offset + ksetSizeBytes(keys);
+    if (next > LOG_OFFSET_MAX) break;
+    if (firstStagedKey(data, sequence + 1, segment, next, 0) !== -1)
+      return `of the staged kset ${sequence}, key ${count} is damaged: the next kset stands behind ${keys} keys`;
+  }
+  return undefined;
 }
 
 /** Generations of the segments that staged keys refer to, as their records have them. */
@@ -107,15 +137,30 @@ class Generations {
   }
 }
 
-function countStagedKeys({ view, base }: SegmentData, sequence: number, segment: CacheSegId, offset: number): number {
-  const first = offset + KSET_HEADER_BYTES;
-  const most = Math.min(KSET_KEYS_MAX, Math.floor((SEGMENT_DATA_BYTES - LAST_KSET_BYTES - first) / KEY_BYTES));
+function countStagedKeys(data: SegmentData, sequence: number, segment: CacheSegId, offset: number): number {
+  const most = keysThatFit(offset);
   let count = 0;
-  for (; count < most; count++) {
-    const at = base + first + count * KEY_BYTES;
-    if (view.getUint32(at + KEY_RESERVED_OFFSET, true) !== stagedKeyCheck(view, at, sequence, segment, offset)) break;
-  }
+  while (count < most && isStagedKey(data, sequence, segment, offset, count)) count++;
   return count;
+}
+
+/** Index of the first key from `from` on that is staged there; -1 if there is none. */
+function firstStagedKey(data: SegmentData, sequence: number, segment: CacheSegId, offset: number, from: number): number {
+  const most = keysThatFit(offset);
+  for (let index = from; index < most; index++) {
+    if (isStagedKey(data, sequence, segment, offset, index)) return index;
+  }
+  return -1;
+}
+
+/** Keys that fit into a kset at `offset`. */
+function keysThatFit(offset: number): number {
+  return Math.min(KSET_KEYS_MAX, Math.floor((SEGMENT_DATA_BYTES - LAST_KSET_BYTES - offset - KSET_HEADER_BYTES) / KEY_BYTES));
+}
+
+function isStagedKey({ view, base }: SegmentData, sequence: number, segment: CacheSegId, offset: number, index: number): boolean {
+  const at = base + offset + KSET_HEADER_BYTES + index * KEY_BYTES;
+  return view.getUint32(at + KEY_RESERVED_OFFSET, true) === stagedKeyCheck(view, at, sequence, segment, offset);
 }
 
 /** Calls back with each key of a kset that stands in the log, closed or staged; a LAST has none. `key` is one object for all calls. */
