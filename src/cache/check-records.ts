@@ -123,7 +123,7 @@ const TAIL_LOSS: Readonly<Record<TailName, string>> = {
 function checkTail(device: CacheDevice, media: InspectedMedia, name: TailName, list: FindingList): void {
   checkCopies(device.control.bytes, TAIL_OFFSETS[name], TAIL_BYTES, name, list);
   const tail = name === 'key_tail' ? media.keyTail : media.dirtyTail;
-  if (!tail.ok) list.add('error', 'tail', name, `${tail.reason}: ${TAIL_LOSS[name]}`);
+  if (!tail.ok) list.add('error', 'tail', name, `${tail.blank ? 'both copies are zeros' : tail.reason}: ${TAIL_LOSS[name]}`);
 }
 
 function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: FindingList): void {

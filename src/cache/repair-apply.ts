@@ -22,10 +22,10 @@ export function applyPatches(device: CacheDevice, patches: readonly Patch[]): vo
 }
 
 /**
- * Puts the old bytes back, in the opposite order. What the device holds now must be old or new bytes or (after a repair that was cut off) a mixture, byte
- * by byte. Throws PcacheError `mismatch` if it is not: the cache has been used since (then nothing is changed); `io` if it fails.
+ * What the device holds must be old or new bytes or (after a repair that was cut off) a mixture, byte by byte. Throws PcacheError `mismatch` if it is not:
+ * the cache has been used since.
  */
-export function undoPatches(device: CacheDevice, patches: readonly Patch[]): void {
+export function requireUndoable(device: CacheDevice, patches: readonly Patch[]): void {
   const known = new Map<number, Uint8Array[]>();
   for (const { deviceOffset, before, after } of patches) known.set(deviceOffset, [...(known.get(deviceOffset) ?? []), before, after]);
   for (const [deviceOffset, contents] of known) {
@@ -37,6 +37,11 @@ export function undoPatches(device: CacheDevice, patches: readonly Patch[]): voi
       );
     }
   }
+}
+
+/** Puts the old bytes back, in the opposite order. Throws PcacheError `mismatch` as above, then nothing is changed; `io` if the device fails. */
+export function undoPatches(device: CacheDevice, patches: readonly Patch[]): void {
+  requireUndoable(device, patches);
   for (const { deviceOffset, before } of patches.toReversed()) store(device, deviceOffset, before);
 }
 

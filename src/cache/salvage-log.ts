@@ -49,6 +49,8 @@ export interface LogLoss {
   /** What these cover, in order of the volume. */
   readonly ranges: readonly VolumeRange[];
   readonly bytes: number;
+  /** Those of them that stand alone: their kset is not whole, so when they were made in relation to others is less sure. */
+  readonly loose: readonly VolumeRange[];
   /** Writes at most in the ksets that can't be read, `undefined` if that can't be told; nor can which parts of the volume they are about. */
   readonly unreadableWritesMax: number | undefined;
 }
@@ -80,10 +82,14 @@ export function findLoss(log: LogSource, walk: LogWalk, options: LossOptions): L
     ranges.add(key.off, key.len);
   };
   for (const kset of ksets) forEachKeyOf(log, kset, add);
-  const unreadableWritesMax = readGaps(log, walk, ksets, options, add);
+  const loose = new VolumeRanges();
+  const unreadableWritesMax = readGaps(log, walk, ksets, options, (key) => {
+    add(key);
+    if (isOnlyCopy(key, options)) loose.add(key.off, key.len);
+  });
   const merged = ranges.merged();
   const damage = walk.damage ?? 'the log is damaged';
-  return { at: walk.end, damage, ksets, writes, ranges: merged, bytes: bytesOf(merged), unreadableWritesMax };
+  return { at: walk.end, damage, ksets, writes, ranges: merged, bytes: bytesOf(merged), loose: loose.merged(), unreadableWritesMax };
 }
 
 /** Whether a key found behind the damage is of a write that the backing device does not have. */

@@ -10,7 +10,6 @@ import type { CacheDevice } from '../device/device.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { aboutCache, openBacking } from './cache-file.js';
 import { count, rangeRecord, rangeText } from './range-text.js';
-import { refusalLines } from './repair-text.js';
 import { formatSize } from './size.js';
 
 /** Findings of one kind that are printed for people; JSON has more. */
@@ -107,13 +106,7 @@ export function nextSteps(path: string, { findings, errors, problems, plan }: Ch
   };
   const steps: string[] = [];
   if (plan !== undefined && plan.refusals.length > 0) {
-    steps.push(
-      ...plan.refusals.map((refusal) =>
-        refusalLines(refusal)
-          .map((line) => line.trim())
-          .join('; '),
-      ),
-    );
+    for (const { place, why, advice } of plan.refusals) steps.push(`${place} can not be repaired safely (${why}): ${advice}`);
   } else if (plan !== undefined && plan.steps.length > 0) {
     const cost = plan.loss === undefined ? 'nothing is lost by it' : 'writes are given up by it: it says which';
     steps.push(`pcache check ${path} --repair --dry-run says what would be repaired, and changes nothing (${cost})`);

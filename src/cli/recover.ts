@@ -1,28 +1,33 @@
 // `pcache recover`: writes what only the cache has to the backing device, without mounting. Works on a cache that the kernel wrote. Nothing is
-// changed before everything that can be checked was checked; a cache without dirty data is left exactly as it is.
+// changed before everything that can be checked was checked; a cache without dirty data, or with damage, is left exactly as it is.
 
 import { randomBytes } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
-import type { CacheMedia } from '../cache/cache-media.js';
 import { readCacheMedia } from '../cache/cache-media.js';
 import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
 import { endOfKeys, planRecovery } from '../cache/inspect-recovery.js';
 import { openCache as replayCache } from '../cache/open.js';
 import type { OpenedCache, OpenOptions } from '../cache/open.js';
+import { planRepair } from '../cache/repair-plan.js';
 import type { BackingDevice, CacheDevice } from '../device/device.js';
+import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { InlineVolume } from '../gateway/inline-volume.js';
 import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { addExample, type CommandContext } from './command.js';
+import { count } from './range-text.js';
+import { recoverDamaged, sayWhatDamageLeaves } from './recover-damaged.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './size.js';
 
 interface RecoverOptions {
   dryRun?: true;
   adopt?: true;
+  salvage?: true;
 }
 
 export function define(command: Command, context: CommandContext): void {
@@ -31,8 +36,16 @@ export function define(command: Command, context: CommandContext): void {
     .argument('<backing>', 'the slow device or file that it belongs to')
     .option('--dry-run', 'only say what would be written; change nothing')
     .option('--adopt', 'take the backing device although it is not the one that the cache remembers, because its data was moved')
+    .option(
+      '--salvage',
+      'of a cache with a damaged log, write what is whole behind the damage too: more data, but no exact state of the volume',
+    )
     .description('Writes dirty data to the backing device without mounting. Afterwards the backing device alone holds everything.')
     .action((cachePath: string, backingPath: string, options: RecoverOptions) => recover(cachePath, backingPath, options, context));
+  command.addHelpText(
+    'after',
+    '\nOf a damaged cache it writes what can be saved, lists what can not, leaves the cache as it is, and ends with status 1 if anything is missing.',
+  );
   addExample(command, 'pcache recover /fast/cache.pmem /dev/sdb --dry-run', 'pcache recover /fast/cache.pmem /dev/sdb');
 }
 
@@ -45,8 +58,9 @@ async function recover(cachePath: string, backingPath: string, options: RecoverO
     const backing = openBacking(backingPath, { readOnly }, hintIfUsed);
     try {
       const task = { cachePath, backingPath, device, backing, context };
-      const opened = aboutCache(cachePath, () => lookAtCache(device, backing, options.adopt === true));
-      if (readOnly) sayWhatWouldBeWritten(task, opened);
+      const opened = lookAtCache(task, options);
+      if (opened === undefined || hasDamagedData(opened)) await recoverFromCopy(task, device, options);
+      else if (readOnly) sayWhatWouldBeWritten(task, opened);
       else await writeBack(task, opened, options.adopt === true);
     } finally {
       backing.close();
@@ -64,9 +78,21 @@ interface Task {
   readonly context: CommandContext;
 }
 
-/** Replays the cache and changes nothing. Throws PcacheError if it is damaged or belongs to another backing device. */
-function lookAtCache(device: CacheDevice, backing: BackingDevice, adopt: boolean): OpenedCache {
-  const media = readMedia(device);
+/** Replays the cache and changes nothing; `undefined` if it is damaged. Throws PcacheError if it is none, or belongs to another backing device. */
+function lookAtCache({ cachePath, device, backing }: Task, options: RecoverOptions): OpenedCache | undefined {
+  try {
+    return aboutCache(cachePath, () => replayFor(device, backing, options.adopt === true));
+  } catch (error) {
+    if (!(error instanceof PcacheError) || (error.code !== 'damaged' && error.code !== 'not-a-cache')) throw error;
+    // Throws as well if nothing of a cache is there.
+    aboutCache(cachePath, () => inspectMedia(device));
+    return undefined;
+  }
+}
+
+/** Throws PcacheError `mismatch`, and what `openCache` throws. Changes nothing. */
+function replayFor(device: CacheDevice, backing: BackingDevice, adopt: boolean): OpenedCache {
+  const media = readCacheMedia(device);
   // The kernel's media do not say how large the volume is; the keys do, to some extent.
   const end = endOfKeys(media);
   if (end > backing.sizeBytes && (media.gatewayHeader?.volumeBytes ?? 0) === 0) {
@@ -88,16 +114,28 @@ function lookAtCache(device: CacheDevice, backing: BackingDevice, adopt: boolean
   }
 }
 
-/** A cache that has only lost its superblock is damaged, not none: nobody should be told to format it. */
-function readMedia(device: CacheDevice): CacheMedia {
-  try {
-    return readCacheMedia(device);
-  } catch (error) {
-    if (!(error instanceof PcacheError) || error.code !== 'not-a-cache') throw error;
-    // Throws as well if nothing here is of a cache.
-    inspectMedia(device);
-    throw new PcacheError('damaged', `a damaged cache (${error.message})`, { cause: error, hint: 'pcache check says what is left.' });
-  }
+/** Damaged copies of what the backing device has don't count. */
+function hasDamagedData({ media, replay }: OpenedCache): boolean {
+  return replay.corruptKeys > 0 && planRecovery(media, replay.unclosed).damaged.length > 0;
+}
+
+/** The cache is damaged, or some of its payload is: it is left as it is, and a repaired copy of it is written back. */
+async function recoverFromCopy(task: Task, device: MappedCacheDevice, options: RecoverOptions): Promise<void> {
+  const { cachePath, backing } = task;
+  const adopt = options.adopt === true;
+  await withPrivateCopy(device, async (copy) => {
+    const repair = aboutCache(cachePath, () => planRepair(copy, { bootId: hostBootId(), forgetLostHeader: adopt }));
+    const [refusal] = repair.refusals;
+    if (refusal !== undefined) {
+      const { place, why, advice } = refusal;
+      throw new PcacheError('damaged', `${cachePath}: ${place}: ${why}`, { hint: `${advice}.` });
+    }
+    const opened = aboutCache(cachePath, () => replayFor(copy, backing, adopt));
+    const recovery = planRecovery(opened.media, opened.replay.unclosed);
+    const damaged = { ...task, copy, repair, opened, recovery, salvage: options.salvage === true, openOptions: openOptions(adopt, false) };
+    if (options.dryRun === true) sayWhatDamageLeaves(damaged);
+    else await recoverDamaged(damaged);
+  });
 }
 
 function openOptions(adopt: boolean, readOnly = true): Omit<OpenOptions, 'volumeBytes' | 'backingIdentity' | 'counterSlices'> {
@@ -115,26 +153,22 @@ function openOptions(adopt: boolean, readOnly = true): Omit<OpenOptions, 'volume
 function sayWhatWouldBeWritten(task: Task, opened: OpenedCache): void {
   const plan = planRecovery(opened.media, opened.replay.unclosed);
   const { cachePath, backingPath, context } = task;
-  const result = {
+  const result: Record<string, unknown> = {
     cache: cachePath,
     backing: backingPath,
     dry_run: true,
     bytes: plan.bytes,
     ranges: plan.ranges,
-    damaged_bytes: plan.damagedBytes,
-    damaged_ranges: plan.damagedRanges,
+    damaged_bytes: 0,
+    damaged_ranges: 0,
+    not_saved: [],
   };
   context.output.result(result, () => planText(task, plan));
-  if (plan.damagedBytes > 0) context.exitStatus = 1;
 }
 
 function planText({ cachePath, backingPath }: Task, plan: RecoveryPlan): string {
-  const damaged =
-    plan.damagedBytes === 0
-      ? ''
-      : `; ${formatSize(plan.damagedBytes)} in ${count(plan.damagedRanges, 'range')} are damaged and can't be recovered`;
-  if (plan.bytes === 0) return `${cachePath}: nothing to write: ${backingPath} has everything${damaged === '' ? '' : ` else${damaged}`}`;
-  return `${cachePath}: would write ${formatSize(plan.bytes)} (${plan.bytes} bytes) in ${count(plan.ranges, 'range')} to ${backingPath}${damaged}`;
+  if (plan.bytes === 0) return `${cachePath}: nothing to write: ${backingPath} has everything`;
+  return `${cachePath}: would write ${formatSize(plan.bytes)} (${plan.bytes} bytes) in ${count(plan.ranges, 'range')} to ${backingPath}`;
 }
 
 async function writeBack(task: Task, opened: OpenedCache, adopt: boolean): Promise<void> {
@@ -170,8 +204,4 @@ async function writeBack(task: Task, opened: OpenedCache, adopt: boolean): Promi
   if (leftBytes === 0) return;
   context.exitStatus = 1;
   output.warn(`${cachePath}: pcache check names the damaged ranges`);
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }

@@ -1,6 +1,6 @@
 // A repair plan in words for whoever has to decide on it, and as JSON.
 
-import type { Refusal, RepairStep } from '../cache/repair-draft.js';
+import type { RepairStep } from '../cache/repair-draft.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
 import type { LogLoss } from '../cache/salvage-log.js';
 import { count, rangeLines, rangeRecord } from './range-text.js';
@@ -9,11 +9,8 @@ import { formatSize } from './size.js';
 /** Ranges that are printed for people; JSON has all. */
 export const RANGES_SHOWN = 20;
 
-export function planLines({ steps, refusals }: RepairPlan): string[] {
-  const lines: string[] = [];
-  for (const [index, step] of steps.entries()) lines.push(...stepLines(step, index + 1));
-  if (refusals.length > 0) lines.push('These can not be repaired safely, so nothing is changed:', ...refusals.flatMap(refusalLines));
-  return lines;
+export function planLines({ steps }: RepairPlan): string[] {
+  return steps.flatMap((step, index) => stepLines(step, index + 1));
 }
 
 function stepLines({ place, why, what, consequence, loss, patches }: RepairStep, number: number): string[] {
@@ -48,10 +45,6 @@ export function unreadableText({ unreadableWritesMax }: LogLoss): string | undef
   if (unreadableWritesMax === 0) return undefined;
   const number = unreadableWritesMax === undefined ? 'an unknown number of writes' : `${count(unreadableWritesMax, 'write')} at most`;
   return `${number} that can't be read: which parts of the volume they are about can not be told`;
-}
-
-export function refusalLines({ place, why, advice }: Refusal): string[] {
-  return [`-  ${place}: ${why}`, `   instead: ${advice}`];
 }
 
 export function planRecord({ steps, refusals, loss }: RepairPlan): Record<string, unknown> {

@@ -5,7 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { applyPatches, undoPatches } from '../cache/repair-apply.js';
+import { applyPatches, requireUndoable, undoPatches } from '../cache/repair-apply.js';
 import { decodeBackup, encodeBackup } from '../cache/repair-backup.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
 import { planRepair } from '../cache/repair-plan.js';
@@ -135,7 +135,7 @@ function reportUnchanged(
   };
   context.output.result(record, () => {
     if (isPossible) return options.dryRun ? 'Nothing was changed: this was a dry run.' : 'Nothing was changed.';
-    const lines = plan.refusals.length > 0 ? planLines({ ...plan, steps: [] }) : [`${path}: nothing to repair`];
+    const lines = [plan.refusals.length > 0 ? `${path}: can not be repaired safely, so nothing is changed` : `${path}: nothing to repair`];
     return [...lines, checkText(path, now)].join('\n');
   });
 }
@@ -152,6 +152,7 @@ export async function undo(path: string, backupPath: string, yes: boolean, conte
     if (backup.deviceBytes !== device.sizeBytes || (uuid !== '' && backup.uuid !== '' && uuid !== backup.uuid)) {
       throw new PcacheError('mismatch', `${backupPath}: it belongs to another cache than ${path}`);
     }
+    aboutCache(path, () => requireUndoable(device, backup.patches));
     const bytes = backup.patches.reduce((sum, { before }) => sum + before.length, 0);
     output.line(
       `${path}: puts back ${count(bytes, 'byte')} that the repair of ${backup.madeAt} changed; the cache is then as damaged as before`,

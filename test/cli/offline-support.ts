@@ -14,7 +14,7 @@ import { CACHE_BYTES_MIN } from '../../src/media/layout.js';
 import { unpackGolden } from '../support/golden.js';
 import { temporaryFolder } from '../support/tmp.js';
 
-const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
+export const PCACHE = fileURLToPath(new URL('../../bin/pcache.js', import.meta.url));
 const LOCK_HOLDER = fileURLToPath(new URL('./offline-lock-holder.js', import.meta.url));
 /** More than any of these commands needs, even on a busy machine. */
 const COMMAND_TIMEOUT_MS = 120_000;
