@@ -65,6 +65,8 @@ export class ErrorLayer extends BackingLayer {
   probability = 1;
   number: number = errno.EIO;
   after = false;
+  /** Called when a flush fails: what the device then makes of all that was written since the last one. */
+  onFailedFlush: (() => void) | undefined;
   /** Calls that failed. */
   failed = 0;
   readonly #random: () => number;
@@ -91,6 +93,7 @@ export class ErrorLayer extends BackingLayer {
     if (!fails || this.after) call();
     if (!fails) return;
     this.failed++;
+    if (kind === 'flush') this.onFailedFlush?.();
     throw failure(kind, this.number);
   }
 }

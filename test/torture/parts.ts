@@ -1,5 +1,6 @@
 // The parts of a torture run in their order, how the time is shared among them, and what of them the summary adds up.
 
+import { faultPart } from './fault-part.js';
 import { fileSystemKillPart, fioKillPart } from './fio-kill-part.js';
 import { kernelTurnsPart } from './kernel-turns-part.js';
 import { killPart } from './kill-part.js';
@@ -19,6 +20,7 @@ export const partRows: readonly PartRow[] = [
   { part: kernelTurnsPart, share: 1, countsAs: 'crashes' },
   { part: modelPart, share: 1.5, countsAs: undefined },
   { part: damagePart, share: 1.5, countsAs: 'bad inputs' },
+  { part: faultPart, share: 1.5, countsAs: 'faults' },
   { part: killPart, share: 4, countsAs: 'crashes' },
   { part: fioKillPart, share: 2, countsAs: 'crashes' },
   { part: fileSystemKillPart, share: 2, countsAs: 'crashes' },
