@@ -129,11 +129,10 @@ export class CacheRecords {
       const written = writeGatewayHeader(control, { ...current.value, ...change, durable: later }, current);
       this.#device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
       const second = writeGatewayHeader(control, written.value, written);
-      this.#device.persist(GATEWAY_HEADER_OFFSETS[second.index], GATEWAY_HEADER_BYTES);
-      if (withBackup) {
-        writeGatewayBackup(control, second);
-        this.#device.persist(GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES);
-      }
+      if (withBackup) writeGatewayBackup(control, second);
+      const start = GATEWAY_HEADER_OFFSETS[second.index];
+      const end = (withBackup ? GATEWAY_BACKUP_OFFSET : start) + GATEWAY_HEADER_BYTES;
+      this.#device.persist(start, end - start);
       this.#shared.numbers[NumberWord.recordedSequence] = later.sequence;
     });
   }

@@ -6,7 +6,8 @@ import type { CacheSegId, SegmentOffset, VolumeOffset } from '../../src/media/la
 import { SEGMENT_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
 import type { LogPosition } from '../../src/media/log-position.js';
 import type { LogSource, LogWalkOptions, SegmentData } from '../../src/media/log-walk.js';
-import { walkLog } from '../../src/media/log-walk.js';
+import { logWalkOptions, walkLog } from '../../src/media/log-walk.js';
+import { tailStamp } from '../../src/media/tails.js';
 import { viewOf } from '../../src/media/u64.js';
 
 const at = (cacheSegId: number, segOff: number): LogPosition => ({ cacheSegId: cacheSegId as CacheSegId, segOff: segOff as SegmentOffset });
@@ -416,4 +417,87 @@ test('whichever single kset of a log of single flushes goes bad, it is noticed u
     }),
     { numRuns: 60 },
   );
+});
+
+test('a log that does not come to the place it is known to have reached is damaged, be it a start or the end of a kset', (t) => {
+  const log = new MemoryLog();
+  const places = [1, 2, 3].map((sequence) => log.kset({ sequence }));
+  const end = log.position;
+  for (const [index, position] of [...places.slice(1), end].entries()) {
+    const durable = { sequence: index + 1, position };
+    t.is(outcome(log, { durable }).ending, 'end');
+    const bad = places[index]!;
+    log.damage(bad);
+    const { ending, damage } = outcome(log, { durable });
+    t.is(ending, 'damaged');
+    t.regex(damage ?? '', /./);
+    log.damage(bad);
+  }
+  log.damage(places[2]!);
+  t.regex(
+    outcome(log, { durable: { sequence: 3, position: end } }).damage ?? '',
+    /flushed data is missing \(bad CRC\): the log is known to have reached segment 0, offset 192/,
+  );
+  // What comes behind the place may be lost.
+  t.like(outcome(log, { durable: { sequence: 2, position: places[2]! } }), { ending: 'end', ksets: 2 });
+});
+
+test('behind the known place a kset must be above its sequence, and before it none may be', (t) => {
+  const log = new MemoryLog();
+  log.kset({ sequence: 5 });
+  const second = log.kset({ sequence: 6 });
+  t.like(outcome(log, { durable: { sequence: 6, position: second } }), { ending: 'end', ksets: 1, end: second });
+  t.regex(outcome(log, { durable: { sequence: 4, position: second } }).damage ?? '', /other ksets stand there/);
+  t.is(walkLog(log, START, { durable: { sequence: 5, position: second } }).lastSequence, 6);
+  t.is(walkLog(new MemoryLog(), START, { durable: { sequence: 9, position: START } }).lastSequence, 9);
+});
+
+test('a tail whose stamp names another kset than the one that stands there is an older one', (t) => {
+  const log = new MemoryLog();
+  log.kset({ sequence: 5 });
+  const second = log.kset({ sequence: 6 });
+  const durable = { sequence: 4, position: START };
+  const good = { durable, startStamp: tailStamp(START, 5), dirtyTail: second, dirtyTailStamp: tailStamp(second, 6) };
+  t.is(outcome(log, good).ending, 'end');
+  t.regex(outcome(log, { ...good, startStamp: tailStamp(START, 4) }).damage ?? '', /key_tail does not belong to the kset 5/);
+  t.regex(outcome(log, { ...good, dirtyTailStamp: tailStamp(second, 5) }).damage ?? '', /dirty_tail does not belong to the kset 6/);
+  // The kernel put its own kset there, or nothing stands there yet.
+  const kernel = new MemoryLog();
+  kernel.kset();
+  t.is(outcome(kernel, { durable, startStamp: tailStamp(START, 4) }).ending, 'end');
+  t.is(outcome(new MemoryLog(), { durable, startStamp: tailStamp(START, 4) }).ending, 'end');
+});
+
+test('a gap in the sequences that no opening leaves is damage; a large one, or one across ksets of the kernel, is none', (t) => {
+  const walk = (...sequences: number[]): string => {
+    const log = new MemoryLog();
+    for (const sequence of sequences) log.kset({ sequence });
+    return outcome(log, { durable: { sequence: 1, position: START } }).ending;
+  };
+  t.is(walk(2, 3, 4), 'end');
+  t.is(walk(2, 4), 'damaged');
+  t.is(walk(2, 2 + 2 ** 22 - 1), 'damaged');
+  t.is(walk(2, 2 + 2 ** 22), 'end');
+  t.is(walk(2, 0, 4), 'end');
+  const log = new MemoryLog();
+  for (const sequence of [2, 4]) log.kset({ sequence });
+  t.is(outcome(log).ending, 'end');
+});
+
+test('the known place and the stamps count only while this gateway moves key_tail, and the header has the place', (t) => {
+  const durable = { sequence: 4, position: START };
+  const header = { sequenceLimit: 100, durable };
+  const dirtyTail = { value: at(1, 64), stamp: 8 };
+  t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, dirtyTail, header), {
+    dirtyTail: dirtyTail.value,
+    sequenceLimit: 100,
+    durable,
+    startStamp: 7,
+    dirtyTailStamp: 8,
+  });
+  const common = { dirtyTail: dirtyTail.value, sequenceLimit: 100 };
+  t.deepEqual(logWalkOptions({ value: START }, dirtyTail, header), common);
+  t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, dirtyTail, { sequenceLimit: 100 }), common);
+  t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, { value: at(1, 64) }, header), { ...common, durable, startStamp: 7 });
+  t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, undefined, undefined), {});
 });
