@@ -169,26 +169,31 @@ function forEachSubtree({ offsetBytes, lengthBytes }: VolumeRange, onPart: (offs
   }
 }
 
-function isIncomplete({ repair: { loss } }: DamagedTask, unsaved: readonly Unsaved[]): boolean {
-  return unsaved.length > 0 || hasUnreadable(loss);
+function isIncomplete({ repair: { loss }, opened }: DamagedTask, unsaved: readonly Unsaved[]): boolean {
+  return unsaved.length > 0 || hasUnreadable(loss) || opened.replay.stagedDamage !== undefined;
 }
 
 function hasUnreadable(loss: LogLoss | undefined): boolean {
   return loss !== undefined && loss.unreadableWritesMax !== 0;
 }
 
-function unsavedRecord({ repair, salvage }: DamagedTask, unsaved: readonly Unsaved[]): Record<string, unknown> {
+function unsavedRecord({ repair, salvage, opened }: DamagedTask, unsaved: readonly Unsaved[]): Record<string, unknown> {
   return {
     not_saved: unsaved.map(({ range, reason }) => ({ ...rangeRecord(range), reason })),
     unreadable_writes_max: repair.loss === undefined ? 0 : (repair.loss.unreadableWritesMax ?? null),
     exact: !(salvage && repair.loss !== undefined),
     cache_changed: false,
     damage: repair.steps.map(({ place, why }) => ({ place, why })),
+    staged_damage: opened.replay.stagedDamage ?? null,
   };
 }
 
-function unsavedLines({ repair: { steps, loss } }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
+function unsavedLines({ repair: { steps, loss }, opened }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
   const lines = steps.map(({ place, why }) => `damage: ${place}: ${why}`);
+  const { stagedDamage } = opened.replay;
+  if (stagedDamage !== undefined) {
+    lines.push(`damage: ${stagedDamage}: the last writes before the program died, acknowledged and not flushed, ${words} from there on`);
+  }
   if (unsaved.length > 0) {
     const bytes = unsaved.reduce((sum, { range }) => sum + range.lengthBytes, 0);
     lines.push(`${formatSize(bytes)} of the volume, in ${count(unsaved.length, 'range')}, ${words}:`);

@@ -116,6 +116,7 @@ function replayFor(device: CacheDevice, backing: BackingDevice, adopt: boolean):
 
 /** Damaged copies of what the backing device has don't count. */
 function hasDamagedData({ media, replay }: OpenedCache): boolean {
+  if (replay.stagedDamage !== undefined) return true;
   return replay.corruptKeys > 0 && planRecovery(media, replay.unclosed).damaged.length > 0;
 }
 

@@ -230,6 +230,24 @@ test('of a damaged log recover writes what stands before the damage, and names t
   t.is(hashOf(cache.cachePath), before);
 });
 
+test('recover says so if the last writes before a crash, which were staged, are damaged', async (t) => {
+  const cache = smallCache(t);
+  useVolume(
+    cache,
+    (volume) => {
+      for (let number = 0; number < 4; number++) volume.write(number * 65536, new Uint8Array(4096).fill(number + 1));
+    },
+    { crash: true },
+  );
+  flipByte(cache.cachePath, LOG_AT + 24 + 40 + 3);
+  const before = hashOf(cache.cachePath);
+  const result = await pcache('recover', cache.cachePath, cache.backingPath);
+  t.is(result.status, 1);
+  t.regex(result.stdout, /\ndamage: of the staged kset \d+, key 1 is damaged[^\n]+: the last writes before the program died, /);
+  t.deepEqual(placesOf(cache), [1, 0, 0, 0, 0, 0]);
+  t.is(hashOf(cache.cachePath), before);
+});
+
 test('--salvage writes what is whole behind the damage too, in order, and says that it is no exact state', async (t) => {
   const cache = flushedWrites(t, { crash: true });
   flipByte(cache.cachePath, LOG_AT + 3 * KSET_BYTES + 30);
