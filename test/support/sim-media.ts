@@ -7,7 +7,7 @@
 
 import { SECTOR_BYTES, SEGMENT_BYTES, SEGMENT_DATA_OFFSET, SEGMENTS_OFFSET } from '../../src/media/layout.js';
 import type { PhysicalSegmentId } from '../../src/media/layout.js';
-import type { CacheDevice, SegmentView } from '../../src/device/device.js';
+import type { BackingDevice, CacheDevice, SegmentView } from '../../src/device/device.js';
 
 const PAGE = 4096;
 const LINE = 64;
@@ -187,4 +187,19 @@ export function backingAfterLoss(state: SimBackingState, random: () => number): 
     content.set(volatile.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES), sector * SECTOR_BYTES);
   }
   return content;
+}
+
+/** The backing device as it is seen, without anything that fails or is lost. */
+export function windowBacking({ volatile, volumeBytes, windowStart }: SimBackingState): BackingDevice {
+  const content = new Uint8Array(volatile);
+  return {
+    sizeBytes: volumeBytes,
+    readOnly: false,
+    identity: 'simulated:0',
+    read: (offset, target, at, length) => target.set(content.subarray(offset - windowStart, offset - windowStart + length), at),
+    write: (offset, source, at, length) => content.set(source.subarray(at, at + length), offset - windowStart),
+    isHole: () => false,
+    flush: () => undefined,
+    close: () => undefined,
+  };
 }

@@ -7,7 +7,6 @@ import { formatCache } from '../../src/cache/format.js';
 import type { OpenedCache } from '../../src/cache/open.js';
 import { Cache } from '../../src/cache/cache.js';
 import { Word } from '../../src/cache/shared-state.js';
-import type { BackingDevice } from '../../src/device/device.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 import { SimulatedCrash } from '../../src/device/simulated-cache-device.js';
 import { Maintenance } from '../../src/gateway/maintenance.js';
@@ -18,7 +17,7 @@ import { SimEvents, bytesOfOperation, createEvents } from './sim-events.js';
 import { SimHistory } from './sim-history.js';
 import { PromiseBroken, SimJudge } from './sim-judge.js';
 import type { Aftermath, SimWorld, TrialCounts } from './sim-judge.js';
-import { SectorMark, SimCacheDevice, createBacking, createMedia } from './sim-media.js';
+import { SectorMark, SimCacheDevice, createBacking, createMedia, windowBacking } from './sim-media.js';
 import type { SimLife, SimThreadStart } from './sim-thread.js';
 import { JudgeTurns, Reason, SimWord, createTurns } from './sim-turns.js';
 
@@ -336,7 +335,7 @@ class Run {
     const { history, backing } = this.#world;
     const shared = { ...opened.shared, segmentDataBytes: this.#world.media.segmentDataBytes };
     const cache = new Cache(shared, this.#device, 0, 0, () => 0);
-    const maintenance = new Maintenance(cache, plainBacking(backing.volatile, backing.volumeBytes, backing.windowStart));
+    const maintenance = new Maintenance(cache, windowBacking(backing));
     while (cache.logStep(0));
     while (maintenance.writebackStep());
     while (maintenance.forcedGcStep());
@@ -352,18 +351,4 @@ class Run {
     history.goOnFrom(history.keys, this.#events.tick, content);
     return this.#open();
   }
-}
-
-function plainBacking(buffer: SharedArrayBuffer, sizeBytes: number, windowStart: number): BackingDevice {
-  const content = new Uint8Array(buffer);
-  return {
-    sizeBytes,
-    readOnly: false,
-    identity: 'simulated:0',
-    read: (offset, target, at, length) => target.set(content.subarray(offset - windowStart, offset - windowStart + length), at),
-    write: (offset, source, at, length) => content.set(source.subarray(at, at + length), offset - windowStart),
-    isHole: () => false,
-    flush: () => undefined,
-    close: () => undefined,
-  };
 }
