@@ -18,8 +18,6 @@ export const MADV_DONTNEED = 4;
 export const MADV_DONTFORK = 10;
 export const MADV_HUGEPAGE = 14;
 export const MADV_DONTDUMP = 16;
-export const MADV_POPULATE_READ = 22;
-export const MADV_POPULATE_WRITE = 23;
 
 // sys/file.h
 export const LOCK_SH = 1;
@@ -72,7 +70,6 @@ export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
-export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 
 // linux/prctl.h

@@ -232,9 +232,14 @@ export class RequestSlot {
   }
 
   /**
-   * Makes sure, when the slot is first used in this process, that its memory is there before the kernel copies a request into it. The kernel
-   * ends a request with EIO if that copy fails (fs/fuse/dev.c, fuse_dev_do_read), and a page fault fails in a process that is being killed: without
-   * this, users would notice kill -9. By the slot's owner.
+   * Makes sure, when the slot is first used in this process, that its memory is there before the kernel copies a request into it. By the slot's owner.
+   *
+   * Why: a page fault fails in a process that is being killed, and then it matters where the kernel was (fs/fuse/dev.c). In fuse_dev_do_read a failed copy ends
+   * the request with EIO, so all that read(2) may fill is touched here: headers, payload, names' slack. Pages of this mapping stay, as it is locked where that
+   * is permitted (`lockRequestSlots`), and without swap in any case. In writev(2) the list and the out header are copied before the request is looked up: a
+   * failure there leaves it unanswered, to be sent again. Only the data behind the header are copied after that: the small answer and the payload lie in
+   * the slot; bytes of the cache are touched right before (VolumeFiles). What remains is a page of a cache on disk that is reclaimed in the microseconds
+   * between that touch and the copy, in a process that is killed in the same microseconds.
    */
   touch(): this {
     const word = this.#record + RECORD_TOUCHED;

@@ -149,6 +149,7 @@ class FioKillCounts {
   rounds = 0;
   verifiedMib = 0;
   readonly #afterKillMs: number[] = [];
+  readonly #aloneMs: number[] = [];
   /** Of these, with data CRC: an opening then reads all that is cached. */
   readonly #withDataCrcMs: number[] = [];
   readonly #withoutKillMs: number[] = [];
@@ -159,9 +160,10 @@ class FioKillCounts {
     this.show();
   }
 
-  take({ afterKillMs, withoutKillMs }: Pauses, dataCrc: boolean): void {
+  take({ afterKillMs, aloneMs, withoutKillMs }: Pauses, dataCrc: boolean): void {
     this.#afterKillMs.push(...afterKillMs);
-    if (dataCrc) this.#withDataCrcMs.push(...afterKillMs);
+    this.#aloneMs.push(...aloneMs);
+    if (dataCrc) this.#withDataCrcMs.push(...aloneMs);
     this.#withoutKillMs.push(...withoutKillMs);
     this.show();
   }
@@ -175,7 +177,8 @@ class FioKillCounts {
       'pause, median': milliseconds(this.#afterKillMs, 0.5),
       'pause, 90 of 100 below': milliseconds(this.#afterKillMs, 0.9),
       'pause, maximum': milliseconds(this.#afterKillMs, 1),
-      'pause with data CRC, median': milliseconds(this.#withDataCrcMs, 0.5),
+      'pause of a kill alone, median': milliseconds(this.#aloneMs, 0.5),
+      'the same with data CRC, median': milliseconds(this.#withDataCrcMs, 0.5),
       'pause without a kill, median': milliseconds(this.#withoutKillMs, 0.5),
     };
   }

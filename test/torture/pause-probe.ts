@@ -18,6 +18,8 @@ interface Gap {
 export interface Pauses {
   /** One for each kill, in milliseconds. */
   readonly afterKillMs: readonly number[];
+  /** Of these, of kills with no other within a second: an engine that served died, and its successor lived to answer. */
+  readonly aloneMs: readonly number[];
   /** One for each kill before which it was calm for long enough. */
   readonly withoutKillMs: readonly number[];
 }
@@ -75,9 +77,12 @@ export class PauseProbe {
     const lastMs = gaps.at(-1)?.endMs ?? 0;
     // The very last kill may not have been followed by a completion yet.
     const afterKillMs = this.#killsMs.filter((killedMs) => killedMs < lastMs).map(longest);
+    const isAlone = (killedMs: number, index: number): boolean =>
+      killedMs - (this.#killsMs[index - 1] ?? -Infinity) > WINDOW_MS && (this.#killsMs[index + 1] ?? Infinity) - killedMs > WINDOW_MS;
+    const aloneMs = this.#killsMs.filter((killedMs, index) => killedMs < lastMs && isAlone(killedMs, index)).map(longest);
     const withoutKillMs = this.#killsMs
       .filter((killedMs, index) => killedMs - (this.#killsMs[index - 1] ?? killedMs) > CALM_MS)
       .map((killedMs) => longest(killedMs - WINDOW_MS - 5));
-    return { afterKillMs, withoutKillMs };
+    return { afterKillMs, aloneMs, withoutKillMs };
   }
 }
