@@ -10,6 +10,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 const SEARCH = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin'].filter((folder) => folder !== '');
 const SAID_BYTES_MAX = 8 << 20;
 const POLL_MS = 20;
+/** Of what a program says when it fails: its end. */
+const WORDS_MAX = 400;
 
 export interface CommandOptions {
   readonly env?: NodeJS.ProcessEnv;
@@ -61,7 +63,7 @@ export class Daemon {
 
   /** What it says about itself, in one line. */
   get lastWords(): string {
-    const words = (this.#stderr.trim() || this.#stdout.trim()).split('\n').at(-1) ?? '';
+    const words = (this.#stderr.trim() || this.#stdout.trim()).replaceAll(/\s*\n\s*/g, '; ').slice(-WORDS_MAX);
     return words === '' ? 'without a word' : words;
   }
 

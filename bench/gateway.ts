@@ -10,6 +10,7 @@ import { mountPointName } from '../src/gateway/mount-point-name.js';
 import { runtimePaths } from '../src/gateway/runtime-files.js';
 import type { StatusSnapshot } from '../src/gateway/status.js';
 import { pause, run, within } from './command.js';
+import { lacksFuseOverIoUring, turnOnFuseOverIoUring } from './io-uring-parameter.js';
 import type { Workspace } from './workspace.js';
 
 export const PCACHE = fileURLToPath(new URL('../bin/pcache.js', import.meta.url));
@@ -33,10 +34,11 @@ export interface GatewayOptions {
   readonly backing?: string;
 }
 
-/** Why this build can't use a transport; undefined if it can. */
+/** Why a transport can't be used, by this build or on this machine; undefined if it can. */
 export function lacksTransport(transport: Transport): string | undefined {
   const known = mountOptionRows.find(({ name }) => name === 'transport')?.value?.split('|') ?? [];
-  return known.includes(transport) ? undefined : `this build has no transport ${transport}`;
+  if (!known.includes(transport)) return `this build has no transport ${transport}`;
+  return transport === 'io-uring' ? lacksFuseOverIoUring() : undefined;
 }
 
 export class Gateway {
@@ -64,6 +66,7 @@ export class Gateway {
 
   /** Makes the files and formats the cache. */
   static async create(workspace: Workspace, options: GatewayOptions): Promise<Gateway> {
+    if (options.transport === 'io-uring') turnOnFuseOverIoUring(workspace);
     const gateway = new Gateway(workspace, options);
     await gateway.#pcache('format', gateway.cache, '--size', String(options.cacheBytes), ...(options.dataCrc ? ['--data-crc'] : []));
     return gateway;

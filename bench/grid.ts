@@ -62,7 +62,7 @@ export async function runGrid(
     const order = [...started.slice(first), ...started.slice(0, first)];
     for (const test of tests) {
       for (const { subject, running } of order) {
-        progress.show(`round ${round + 1} of ${rounds}: ${test.title}: ${subject.title}`, share(done / total));
+        progress.show(`round ${round + 1} of ${rounds}: ${subject.title}: ${test.title}`, share(done / total));
         try {
           onResult(await runOne(setting, { subject, running }, test, round, options.seconds));
         } catch (error) {

@@ -27,6 +27,8 @@ export interface Wanted {
 export interface Measure extends Partial<Measured> {
   readonly id: string;
   readonly title: string;
+  /** Of the gateway, where it may matter; without one it is dev-fuse or none. */
+  readonly transport?: string;
   readonly wanted?: Wanted;
   /** Why there is no value. */
   readonly missing?: string;

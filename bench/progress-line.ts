@@ -4,16 +4,17 @@ const NOT_BEFORE = 0.02;
 
 export class ProgressLine {
   readonly #stream: NodeJS.WriteStream;
-  readonly #startMs = performance.now();
+  #startMs = performance.now();
   #isShown = false;
 
   constructor(stream: NodeJS.WriteStream = process.stderr) {
     this.#stream = stream;
   }
 
-  /** `done`: the share of the run that is behind, 0 to 1. */
+  /** `done`: the share of the run that is behind, 0 to 1; while it is 0, the time that passes says nothing about the rest. */
   show(what: string, done: number): void {
     if (!this.#stream.isTTY) return;
+    if (done === 0) this.#startMs = performance.now();
     const width = Math.max(20, this.#stream.columns || 80) - 1;
     this.#stream.write(
       `\r\u001b[K${`${Math.floor(done * 100)} % | ${timeLeft(performance.now() - this.#startMs, done)} | ${what}`.slice(0, width)}`,

@@ -109,10 +109,11 @@ export function targetTable(targets: readonly TargetRow[]): string {
   return others === 0 ? table : `${table}  not measured: ${others} of ${targets.length}\n`;
 }
 
-function detailLines({ title, value, unit, details, missing, doubt }: Measure): string {
-  if (value === undefined) return `  ${title}: ${missing ?? 'not measured'}\n`;
-  const parts = Object.entries(details ?? {}).map(([name, each]) => `${name} ${typeof each === 'number' ? shortNumber(each) : each}`);
-  return `  ${title}: ${unitOf(value, unit ?? '')} (${parts.join(', ')})${doubt === undefined ? '' : `; doubtful: ${doubt}`}\n`;
+function detailLines({ title, transport, value, unit, details, missing, doubt }: Measure): string {
+  const name = transport === undefined ? title : `${title}, ${transport}`;
+  if (value === undefined) return `  ${name}: ${missing ?? 'not measured'}\n`;
+  const parts = Object.entries(details ?? {}).map(([detail, each]) => `${detail} ${typeof each === 'number' ? shortNumber(each) : each}`);
+  return `  ${name}: ${unitOf(value, unit ?? '')} (${parts.join(', ')})${doubt === undefined ? '' : `; doubtful: ${doubt}`}\n`;
 }
 
 export function reportText(report: BenchReport): string {

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { attachLoop } from '../src/device/loop-device.js';
 import { Daemon, lacking } from './command.js';
 import { Gateway, lacksTransport, type Transport } from './gateway.js';
-import { lacksFuseOverIoUring, turnOnFuseOverIoUring } from './io-uring-parameter.js';
 import { isRoot, lacksFuse } from './machine.js';
 import { buildNullImage, lacksNullImage, startNullImage } from './null-image.js';
 import { plainSubject, type RunningSubject, type Subject, type SubjectSetting } from './subject.js';
@@ -17,7 +16,6 @@ const NULL_IMAGE_THREADS = 10;
 function gatewaySubject(transport: Transport, dataCrc: boolean, cacheOn: 'memory' | 'disk'): Subject {
   const id = [transport, ...(dataCrc ? ['crc'] : []), ...(cacheOn === 'disk' ? ['disk'] : [])].join('-');
   const start = async ({ workspace, volumeBytes, cacheBytes }: SubjectSetting): Promise<RunningSubject> => {
-    if (transport === 'io-uring') turnOnFuseOverIoUring(workspace);
     const gateway = await Gateway.create(workspace, { name: id, cacheBytes, volumeBytes, cacheOn, dataCrc, transport });
     await gateway.mount();
     return {
@@ -31,7 +29,7 @@ function gatewaySubject(transport: Transport, dataCrc: boolean, cacheOn: 'memory
     id,
     title: `pcache ${transport}${dataCrc ? ', data CRC' : ''}${cacheOn === 'disk' ? ', cache on disk' : ''}`,
     kind: 'gateway',
-    lacks: lacksFuse() ?? lacksTransport(transport) ?? (transport === 'io-uring' ? lacksFuseOverIoUring() : undefined),
+    lacks: lacksFuse() ?? lacksTransport(transport),
     mayForget: true,
     start,
   };

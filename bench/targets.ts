@@ -97,9 +97,9 @@ function ratioRow(results: readonly SingleResult[], target: RatioTarget, transpo
   return { ...common, measured: worst.ratio, note, met: meets(worst.ratio, wanted) };
 }
 
-function measureRow({ title, wanted, value, unit, missing, doubt }: Measure): TargetRow[] {
+function measureRow({ title, transport = '', wanted, value, unit, missing, doubt }: Measure): TargetRow[] {
   if (wanted === undefined) return [];
-  const common = { title, transport: '', wanted, unit: unit ?? '' };
+  const common = { title, transport, wanted, unit: unit ?? '' };
   if (value === undefined) return [{ ...common, note: missing ?? 'not measured' }];
   return [{ ...common, measured: value, note: doubt ?? '', met: meets(value, wanted) }];
 }

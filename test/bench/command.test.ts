@@ -10,7 +10,7 @@ test('a program that ends well yields what it printed', async (t) => {
 
 test('a program that fails is named with its status and its last words', async (t) => {
   const failing = run('sh', ['-c', 'echo first >&2; echo last >&2; exit 3'], { timeoutMs: LONG_MS, signal: never });
-  await t.throwsAsync(failing, { message: 'sh: status 3: last' });
+  await t.throwsAsync(failing, { message: 'sh: status 3: first; last' });
 });
 
 test('a program that is not there is an error, too', async (t) => {
