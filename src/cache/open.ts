@@ -41,6 +41,7 @@ import {
   sharedInt32,
 } from './shared-state.js';
 import type { CacheShared } from './shared-state.js';
+import { storingAnew } from './store-anew.js';
 
 export interface OpenOptions {
   readonly volumeBytes: number;
@@ -92,7 +93,7 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
   countFree(shared);
   setPositions(shared, media, replayed, options);
   if (!options.readOnly) {
-    claim(device, shared, segments, media, replayed, options);
+    claim(storingAnew(device), shared, segments, media, replayed, options);
     const records = new CacheRecords(shared, segments, device);
     for (const segment of raised.keys()) records.storeGeneration(segment as CacheSegId, { stamped: false });
   }
@@ -252,8 +253,9 @@ function claim(
 }
 
 /**
- * The program before this one may have died between a store and its persist. What was read is all seen, but not all durable: records and
- * kset headers are made so before anything is built on them. (A kset before dirty_tail was durable before writeback took it.)
+ * The program before this one may have died between a store and its persist, or lived on after a persist had failed (see store-anew.ts). What was read is
+ * all seen, but not all durable: records and kset headers are made so before anything is built on them. (A kset before dirty_tail was durable before
+ * writeback took it.)
  */
 function persistWhatWasRead(device: CacheDevice, segments: SegmentTable, media: CacheMedia, replayed: Replay): void {
   if (media.gatewayHeader?.state === 'clean') return;

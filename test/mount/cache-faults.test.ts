@@ -1,7 +1,7 @@
 // A cache device that can't make something durable: msync of the mapped cache fails, as it does on a disk with bad sectors. No flush succeeds from then
 // on, whatever the device says later; reads and writes go on; and nothing is built on what may not be there.
 
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { errno } from '../../src/device/errno-codes.js';
@@ -96,6 +96,12 @@ for (const workers of [1, 8]) {
       }
       await client.call('writeAligned', again, 3 * MIB, pattern(MIB, 4));
       await client.call('fsync', again);
+      // What the kernel gave up to write is on the device now, and not only in the page cache.
+      const onDevice = readFileSync(device.bytesFile);
+      for (let index = 1; index < 4; index++) {
+        const at = onDevice.indexOf(pattern(4096, index + 1));
+        t.true(at >= 0 && onDevice.subarray(at, at + MIB).equals(pattern(MIB, index + 1)), `write ${index} is durable`);
+      }
       await client.call('close', again);
       await gateway.umount('--flush');
       for (let index = 0; index < 4; index++) t.true(backingBytes(gateway, index * MIB, MIB).equals(pattern(MIB, index + 1)));
