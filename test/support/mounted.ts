@@ -222,13 +222,13 @@ export class TestGateway {
     const pids = new Set(this.processes());
     // Users of the mount may wait for answers that only the abort makes them get.
     for (const job of this.#jobs) job.child.kill('SIGKILL');
+    // Of a mount that is taken away the kernel no longer knows where it was.
+    const loops = listLoops().filter((loop) => loop.backingFile.startsWith(this.folder));
     for (const mount of this.#mounts().reverse()) {
       if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
       else await run('umount', ['-l', mount.mountpoint]);
     }
-    for (const loop of listLoops()) {
-      if (loop.backingFile.startsWith(this.folder)) await run('losetup', ['-d', loop.device]);
-    }
+    for (const { device } of loops) await run('losetup', ['-d', device]);
     for (const job of this.#jobs) await job.end();
     for (const client of this.#clients) await client.close();
     for (const pid of this.processes()) pids.add(pid);
