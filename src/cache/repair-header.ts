@@ -3,6 +3,8 @@
 import { readGatewayBackup, readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import type { DurablePlace } from '../media/gateway-header.js';
 import { GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, PAGE_BYTES } from '../media/layout.js';
+import { TAIL_BYTES, TAIL_OFFSETS } from '../media/tails.js';
+import { chooseCopy } from '../media/two-copy-record.js';
 import { allZero } from '../media/u64.js';
 import type { RepairDraft } from './repair-draft.js';
 
@@ -14,8 +16,10 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
   const { bytes } = draft.device.control;
   const header = readGatewayHeader(bytes);
   if (!header.ok) {
-    if (header.kind === 'damaged' && forgetLostHeader) forgetHeader(draft, header.reason);
-    else if (header.kind !== 'absent') refuseHeader(draft, header.kind, header.reason);
+    const isLost = header.kind === 'damaged' || (header.kind === 'absent' && isUsedByGateway(bytes));
+    if (isLost && forgetLostHeader) forgetHeader(draft, header.reason);
+    else if (isLost) refuseHeader(draft, 'damaged', header.reason);
+    else if (header.kind === 'newer') refuseHeader(draft, header.kind, header.reason);
     return;
   }
   if (header.fromBackup === true) {
@@ -24,14 +28,15 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
       place: PLACE,
       why: 'neither of its two copies is valid',
       what: "write both anew from the backup in the superblock's page",
-      consequence: NOTHING_LOST,
+      // The backup does not say how far the log has got.
+      consequence: `${NOTHING_LOST}; but if the newest writes were damaged as well, that can not be noticed: compare what was written last`,
     });
     return;
   }
   const other = header.index === 0 ? 1 : 0;
   const good = GATEWAY_HEADER_OFFSETS[header.index];
   const bad = GATEWAY_HEADER_OFFSETS[other];
-  if (!header.otherValid && !allZero(bytes, bad, GATEWAY_HEADER_BYTES)) {
+  if (!header.otherValid) {
     draft.change(bad, GATEWAY_HEADER_BYTES, () => bytes.copyWithin(bad, good, good + GATEWAY_HEADER_BYTES));
     draft.step({
       place: `${PLACE} copy ${other}`,
@@ -49,6 +54,14 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
       consequence: NOTHING_LOST,
     });
   }
+}
+
+/** A stamp on a tail says that this gateway wrote it last. It has always stored a header before. */
+function isUsedByGateway(control: Uint8Array): boolean {
+  return Object.values(TAIL_OFFSETS).some((offsets) => {
+    const current = chooseCopy(control, offsets, TAIL_BYTES);
+    return current.index !== 'none' && current.stamp !== undefined;
+  });
 }
 
 function forgetHeader(draft: RepairDraft, reason: string): void {

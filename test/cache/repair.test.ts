@@ -3,6 +3,7 @@
 
 import type { ExecutionContext } from 'ava';
 import test from 'ava';
+import fc from 'fast-check';
 import { examineCache } from '../../src/cache/check-cache.js';
 import { applyPatches, undoPatches } from '../../src/cache/repair-apply.js';
 import { decodeBackup, encodeBackup } from '../../src/cache/repair-backup.js';
@@ -184,6 +185,54 @@ test('a repair that is cut off at any persist leaves the cache refused, or as it
     }
     restore();
   }
+});
+
+/** Where the structures are; the log of the history is shorter than 1,500 bytes. */
+const place = fc.oneof(
+  { weight: 4, arbitrary: fc.nat(SEGMENTS_OFFSET - 1) },
+  { weight: 2, arbitrary: fc.tuple(fc.nat(4), fc.nat(SEGMENT_DATA_OFFSET - 1)).map(([id, at]) => segmentAt(id, at)) },
+  { weight: 4, arbitrary: fc.nat(1500).map((at) => segmentAt(0, SEGMENT_DATA_OFFSET + at)) },
+  {
+    weight: 2,
+    arbitrary: fc.constantFrom(0, SUPERBLOCK_OFFSET, ...CACHE_INFO_OFFSETS, ...KEY_TAIL_OFFSETS, segmentAt(0, SEGMENT_DATA_OFFSET)),
+  },
+);
+const anyDamage = fc.array(fc.tuple(place, fc.constantFrom(1, 8, 24, 64, 512, 4096), fc.boolean()), { minLength: 1, maxLength: 4 });
+
+test('whatever is damaged of the structures, a repair is refused or leaves a state of the volume, and names what is missing', (t) => {
+  const history = makeHistory();
+  const { device } = history.rig;
+  const restore = keeping(device);
+  let repaired = 0;
+  fc.assert(
+    fc.property(anyDamage, (list) => {
+      try {
+        // Damage of the log must not reach into what the next segment holds.
+        for (const [position, lengthBytes, noise] of list) overwrite(device, position, lengthBytes, noise);
+        const damaged = checksumOf(device);
+        const plan = planOf(device);
+        if (checksumOf(device) !== damaged) throw new Error('a plan that was taken back left something');
+        if (plan.refusals.length > 0) return;
+        applyPatches(device, patchesOf(plan));
+        if (plan.steps.length > 0) repaired++;
+        const bytes = readAll(history.rig.open({ readOnly: true }));
+        const prefix = prefixOf(history, bytes);
+        if (prefix < history.writtenBack) throw new Error(`no state that the volume was in since the last writeback: ${prefix}`);
+        const mayMissTheNewest = plan.steps.some(({ consequence }) => consequence.includes('that can not be noticed'));
+        if (plan.loss === undefined && !mayMissTheNewest && prefix < history.states.length - 1)
+          throw new Error('writes are missing, and nothing was said');
+        const left = problemsOf(device).filter((problem) => !problem.includes('something else than zeros follows'));
+        if (left.length > 0) throw new Error(`still wrong: ${left.join('; ')}`);
+      } catch (error) {
+        // Nothing of a cache may be left.
+        if (!(error instanceof PcacheError) || error.code !== 'not-a-cache') throw error;
+      } finally {
+        restore();
+      }
+    }),
+    { numRuns: 150 },
+  );
+  t.true(repaired > 30, `${repaired} repaired`);
 });
 
 /** Bytes that any damage or repair here can change; the result puts them back. */
