@@ -6,7 +6,6 @@
 import { once } from 'node:events';
 import { truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { formatCache } from '../../src/cache/format.js';
@@ -16,193 +15,35 @@ import { errno } from '../../src/device/errno-codes.js';
 import { openBackingDevice } from '../../src/device/file-backing-device.js';
 import { createCacheFile, openCacheDevice } from '../../src/device/mapped-cache-device.js';
 import { sendAnswer } from '../../src/fuse/answer.js';
-import { NO_REPLY, PENDING, type FileSystem } from '../../src/fuse/file-system.js';
-import { opcodeRows, type OpcodeRow } from '../../src/fuse/opcodes.js';
-import { REPLY_BYTES_MAX } from '../../src/fuse/reply.js';
-import { createRequestSlots, destroyRequestSlots, LOCAL_FD, RequestSlots, type RequestSlot } from '../../src/fuse/request-slots.js';
-import type { FuseRequest } from '../../src/fuse/request.js';
+import { PENDING } from '../../src/fuse/file-system.js';
+import { opcodeRows } from '../../src/fuse/opcodes.js';
+import { destroyRequestSlots } from '../../src/fuse/request-slots.js';
 import { FALLOCATE_IN, IN_HEADER, LSEEK_IN, READ_IN, WRITE_IN } from '../../src/fuse/structs.js';
 import { createGatewayShared, DataThread, GatewayWord, type DataThreadStart } from '../../src/gateway/gateway-shared.js';
+import { ParkedThreads } from '../../src/gateway/parked-threads.js';
 import { VolumeFiles } from '../../src/gateway/volume-files.js';
 import { CACHE_BYTES_MIN, SECTOR_BYTES } from '../../src/media/layout.js';
 import { signal } from '../../src/shared/event-word.js';
 import { firstDifference } from '../support/model-rig.js';
 import { memoryFolder, temporaryFolder } from '../support/tmp.js';
+import {
+  CheckingFileSystem,
+  GuardedSlots,
+  MAX_WRITE_BYTES,
+  extremes32,
+  extremes64,
+  requestNoise,
+  requestOf,
+  rowNamed,
+  serveChecked,
+  validRequest,
+} from './request-noise.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
-const MAX_WRITE_BYTES = 256 * 1024;
 const VOLUME_BYTES = 1024 * 1024 + 512;
-const TWO_64 = 2 ** 64;
-const extremes32: readonly number[] = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff];
-const extremes64: readonly bigint[] = [0n, 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 53n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n];
-
-/** Three slots; the middle one is used, the others are full of what must stay. */
-class GuardedSlots {
-  readonly slots: RequestSlots;
-  readonly slot: RequestSlot;
-  readonly #guards: readonly RequestSlot[];
-
-  constructor(t: ExecutionContext, handle = createRequestSlots(MAX_WRITE_BYTES, 3)) {
-    this.slots = new RequestSlots(handle);
-    const [before, slot, after] = [this.slots.take(0)!, this.slots.take(0)!, this.slots.take(0)!];
-    this.slot = slot;
-    this.#guards = [before, after];
-    for (const guard of this.#guards) guard.payload.fill(0xa5);
-    t.deepEqual([before.index, slot.index, after.index], [0, 1, 2]);
-  }
-
-  /** Puts a request into the slot as a read of /dev/fuse would, and decodes it. */
-  receive(bytes: Uint8Array): number {
-    const { request } = this.slot;
-    request.bytes.set(bytes, request.startBytes);
-    return this.slot.receive(LOCAL_FD, bytes.length);
-  }
-
-  requireGuards(): void {
-    for (const { payload, index } of this.#guards) {
-      if (payload.some((byte) => byte !== 0xa5)) throw new Error(`slot ${index} was written to`);
-    }
-  }
-}
-
-interface RequestParts {
-  readonly opcode: number;
-  readonly nodeid?: bigint;
-  readonly structureBytes: number;
-  /** Fields of the structure: offset, value; u64 if it is a bigint. */
-  readonly fields?: readonly (readonly [number, number | bigint])[];
-  readonly payload?: Uint8Array;
-}
-
-function requestOf({ opcode, nodeid = 2n, structureBytes, fields = [], payload = new Uint8Array(0) }: RequestParts): Buffer {
-  const bytes = Buffer.alloc(IN_HEADER.bytes + structureBytes + payload.length);
-  bytes.writeUInt32LE(bytes.length, IN_HEADER.len);
-  bytes.writeUInt32LE(opcode, IN_HEADER.opcode);
-  bytes.writeBigUInt64LE(4n, IN_HEADER.unique);
-  bytes.writeBigUInt64LE(nodeid, IN_HEADER.nodeid);
-  for (const [offset, value] of fields) {
-    if (typeof value === 'bigint') bytes.writeBigUInt64LE(value, IN_HEADER.bytes + offset);
-    else bytes.writeUInt32LE(value, IN_HEADER.bytes + offset);
-  }
-  bytes.set(payload, IN_HEADER.bytes + structureBytes);
-  return bytes;
-}
-
-const rowNamed = (name: string): OpcodeRow => opcodeRows.find((row) => row.name === name)!;
-
-/** A request of each row that is well-formed. */
-function validRequest(row: OpcodeRow): Buffer {
-  const payload = row.name === 'WRITE' ? Buffer.from('abc') : Buffer.from('volume.img\0'.repeat(row.names));
-  const { opcode, structureBytes } = row;
-  return requestOf({ opcode, structureBytes, payload, fields: row.name === 'WRITE' ? [[WRITE_IN.size, 3]] : [] });
-}
-
-function requireNumbers(what: string, ...values: number[]): void {
-  for (const value of values) {
-    if (!(Number.isInteger(value) && value >= 0 && value <= TWO_64)) throw new RangeError(`${what}: ${value}`);
-  }
-}
-
-/** Throws for arguments that it could not work with, and answers as generously as it may. */
-class CheckingFileSystem implements FileSystem {
-  calls = 0;
-
-  #check(what: string, ...values: number[]): void {
-    this.calls++;
-    requireNumbers(what, ...values);
-  }
-  lookup(...[parent, name, reply, caller]: Parameters<FileSystem['lookup']>): number {
-    this.#check('LOOKUP', parent, caller.uid, caller.gid, caller.pid);
-    if (name === '' || name.includes('\0') || name.length > 255) throw new RangeError(`LOOKUP: '${name}'`);
-    return reply.sought(0);
-  }
-  getattr(...[nodeid, reply]: Parameters<FileSystem['getattr']>): number {
-    this.#check('GETATTR', nodeid);
-    return reply.sought(0);
-  }
-  setattr(...[nodeid, { valid, sizeBytes, mode, uid, gid }, reply]: Parameters<FileSystem['setattr']>): number {
-    this.#check('SETATTR', nodeid, valid, sizeBytes, mode, uid, gid);
-    return reply.sought(0);
-  }
-  open(...[nodeid, flags, reply, caller]: Parameters<FileSystem['open']>): number {
-    this.#check('OPEN', nodeid, flags, caller.uid);
-    return reply.opened(0, 0);
-  }
-  release(nodeid: number, fh: number): number {
-    this.#check('RELEASE', nodeid, fh);
-    return 0;
-  }
-  opendir(...[nodeid, flags, reply]: Parameters<FileSystem['opendir']>): number {
-    this.#check('OPENDIR', nodeid, flags);
-    return reply.opened(0, 0);
-  }
-  readdir(...[nodeid, fh, offset, reply]: Parameters<FileSystem['readdir']>): number {
-    this.#check('READDIR', nodeid, fh, offset);
-    const attributes = { nodeid: 2, sizeBytes: 0, mode: 0o100644, linkCount: 1, uid: 0, gid: 0, storageBytes: 0, blockSizeBytes: 512 };
-    while (reply.addEntry('n'.repeat(255), { ...attributes, atimeMs: 0, mtimeMs: 0, ctimeMs: 0 }, 1, 1));
-    return 0;
-  }
-  releasedir(nodeid: number, fh: number): number {
-    this.#check('RELEASEDIR', nodeid, fh);
-    return 0;
-  }
-  statfs(...[nodeid, reply]: Parameters<FileSystem['statfs']>): number {
-    this.#check('STATFS', nodeid);
-    return reply.statfs({ blockSizeBytes: 512, blocks: 1, freeBlocks: 1, files: 1, nameBytesMax: 255 });
-  }
-  lseek(...[nodeid, fh, offsetBytes, whence, reply]: Parameters<FileSystem['lseek']>): number {
-    this.#check('LSEEK', nodeid, fh, offsetBytes, whence);
-    return reply.sought(offsetBytes);
-  }
-  read(request: FuseRequest, slot: RequestSlot): number {
-    this.#check('READ', request.nodeid, request.fh, request.offsetBytes);
-    if (!(request.sizeBytes >= 0 && request.sizeBytes <= slot.payload.length)) throw new RangeError(`READ of ${request.sizeBytes}`);
-    slot.payload.fill(0x5a, 0, request.sizeBytes);
-    slot.iovec.add(slot.payloadAddress, request.sizeBytes);
-    return request.sizeBytes;
-  }
-  write(request: FuseRequest, slot: RequestSlot): number {
-    this.#check('WRITE', request.nodeid, request.fh, request.offsetBytes);
-    if (request.sizeBytes !== request.payloadBytes || request.sizeBytes > slot.payload.length) throw new RangeError('WRITE');
-    return request.sizeBytes;
-  }
-  fsync(request: FuseRequest): number {
-    this.#check('FSYNC', request.nodeid, request.fh, request.flags);
-    return 0;
-  }
-  fallocate(request: FuseRequest): number {
-    this.#check('FALLOCATE', request.nodeid, request.fh, request.offsetBytes, request.sizeBytes, request.mode);
-    return 0;
-  }
-  afterReply(): void {
-    this.calls++;
-  }
-}
-
-/** Serves one request as a queue worker would; throws if what comes out could not be sent. Returns the result, or the errno it was refused with. */
-function serveChecked(guarded: GuardedSlots, files: FileSystem, bytes: Uint8Array): number {
-  const { slot } = guarded;
-  const error = guarded.receive(bytes);
-  if (error !== 0) {
-    if (!(error < 0 && error > -512) || slot.row !== undefined) throw new Error(`refused with ${error}`);
-    return error;
-  }
-  const { row } = slot;
-  if (row === undefined) throw new Error('accepted without a row');
-  const result = row.handle(files, slot);
-  if (result === NO_REPLY) return result;
-  if (result < 0) {
-    if (result <= -512) throw new Error(`${row.name}: result ${result}`);
-    return result;
-  }
-  const small = row.conclude(slot, result);
-  if (!(Number.isInteger(small) && small > -512 && small <= REPLY_BYTES_MAX)) throw new Error(`${row.name}: an answer of ${small} bytes`);
-  if (slot.iovec.dataBytes > Math.min(slot.request.sizeBytes, MAX_WRITE_BYTES)) throw new Error(`${row.name}: more than was asked for`);
-  return result;
-}
 
 function checkedSlots(t: ExecutionContext): GuardedSlots {
-  const guarded = new GuardedSlots(t);
+  const guarded = new GuardedSlots();
   t.teardown(() => destroyRequestSlots(guarded.slots.handle));
   return guarded;
 }
@@ -262,18 +103,10 @@ test('random bytes in place of a request, or in part of one, are refused or reac
   t.log(`seed ${seed}`);
   const guarded = checkedSlots(t);
   const files = new CheckingFileSystem();
-  const noise = fc.record({
-    row: fc.constantFrom(...opcodeRows),
-    body: fc.uint8Array({ maxLength: 400 }),
-    keep: fc.integer({ min: IN_HEADER.opcode, max: 120 }),
-    isHonest: fc.boolean(),
-  });
-  const property = fc.property(noise, ({ row, body, keep, isHonest }) => {
-    const bytes = Buffer.concat([validRequest(row).subarray(0, keep), body]);
-    if (isHonest) bytes.writeUInt32LE(bytes.length, IN_HEADER.len);
+  const property = fc.property(requestNoise, (bytes) => {
     serveChecked(guarded, files, bytes);
   });
-  t.notThrows(() => fc.assert(property, { seed, numRuns: 20_000, interruptAfterTimeLimit: 6000 }));
+  t.notThrows(() => fc.assert(property, { seed, numRuns: 20_000 }));
   t.true(files.calls > 500, `${files.calls} reached the file system`);
   guarded.requireGuards();
 });
@@ -326,7 +159,7 @@ class ServedVolume {
       nowMs: 1,
       clock: () => performance.now(),
     });
-    const guarded = new GuardedSlots(t);
+    const guarded = new GuardedSlots();
     const pids = { supervisorPid: 1, enginePid: 1, engineRestarts: 0, startedMs: 1 };
     const paths = { cache: cachePath, backing: backingPath, mountpoint: folder, backingIdentity: backing.identity };
     const shared = createGatewayShared({
@@ -337,9 +170,11 @@ class ServedVolume {
       facts: { ...pids, ...paths, sbFlags: 0, segTotal: 5, cacheFlags: 0, transport: 'libfuse', workers: 1 },
     });
     const thread = new DataThread({ shared, head: 0, counterSlice: 0 });
+    const threads = new ParkedThreads();
     const workers = ['miss-worker', 'write-worker', 'log-worker'].map((name, index) => {
-      const workerData: DataThreadStart = { shared, head: 1, counterSlice: index + 1 };
-      return new Worker(new URL(`../../src/gateway/${name}.js`, import.meta.url), { workerData });
+      const parked = threads.take({ name, file: `./${name}.js` });
+      parked.go({ shared, head: 1, counterSlice: index + 1 } satisfies DataThreadStart);
+      return parked.worker;
     });
     for (const worker of workers) worker.on('error', (error) => t.fail(`a lane's thread died: ${error.message}`));
     t.teardown(async () => {

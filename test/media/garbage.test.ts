@@ -3,84 +3,207 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { readCacheInfo } from '../../src/media/cache-info.js';
+import { pcacheCrcOfRange } from '../../src/media/crc32c.js';
 import { KeyCursor, validateKey } from '../../src/media/cache-key.js';
-import { readGatewayHeader, writeGatewayHeader } from '../../src/media/gateway-header.js';
+import { readGatewayHeader } from '../../src/media/gateway-header.js';
 import { KsetHeader, encodeKset, encodeLastKset, ksetIsValid } from '../../src/media/kset.js';
 import type { CacheSegId, PhysicalSegmentId, SegmentOffset } from '../../src/media/layout.js';
-import { KEY_BYTES, SEGMENT_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
+import {
+  GATEWAY_HEADER_BYTES,
+  KEY_BYTES,
+  SEGMENT_BYTES,
+  SEGMENT_DATA_BYTES,
+  SEGMENT_DATA_OFFSET,
+  SUPERBLOCK_OFFSET,
+} from '../../src/media/layout.js';
 import { walkLog } from '../../src/media/log-walk.js';
 import { readSegmentChain } from '../../src/media/segment-chain.js';
 import { readSegmentGeneration, writeSegmentGeneration } from '../../src/media/segment-generation.js';
 import { readSegmentInfo, writeSegmentInfo } from '../../src/media/segment-info.js';
-import { decodeSuperblock, encodeSuperblock } from '../../src/media/superblock.js';
-import { readTail, writeTail } from '../../src/media/tails.js';
+import { readTail } from '../../src/media/tails.js';
 import { NO_COPY, sealCopy } from '../../src/media/two-copy-record.js';
 import { viewOf } from '../../src/media/u64.js';
+import { CONTROL_BYTES, controlNoise, goodControl, isAnswer, readControl } from './garbage-control.js';
 
-const CONTROL_BYTES = 0x5000;
-
-/** Everything that is read from a control area. Each result is a value or a reason. */
-function readControl(control: Uint8Array): { ok: boolean; reason?: string }[] {
+/** Of a field of so many bytes. */
+function extremesOf(bytes: number): bigint[] {
+  const most = 2n ** BigInt(8 * bytes) - 1n;
+  const half = 2n ** BigInt(8 * bytes - 1);
   return [
-    decodeSuperblock(control),
-    readCacheInfo(control, 31),
-    readTail(control, 'key_tail', 31),
-    readTail(control, 'dirty_tail', 31),
-    readGatewayHeader(control),
+    ...new Set([0n, 1n, 2n, half - 1n, half, most - 1n, most, 2n ** 32n, 2n ** 53n - 1n, 2n ** 53n].filter((value) => value <= most)),
   ];
 }
 
-function isAnswer(result: { ok: boolean; reason?: string }): boolean {
-  return result.ok || (typeof result.reason === 'string' && result.reason.length > 0 && !result.reason.includes('\n'));
+function setField(bytes: Uint8Array, at: number, length: number, value: bigint): void {
+  for (let index = 0; index < length; index++) bytes[at + index] = Number((value >> BigInt(8 * index)) & 0xffn);
 }
 
-function goodControl(): Uint8Array {
-  const control = new Uint8Array(CONTROL_BYTES);
-  const start = { cacheSegId: 0 as CacheSegId, segOff: 0 as SegmentOffset };
-  encodeSuperblock(control, { flags: 0, segmentCount: 31 });
-  writeTail(control, 'key_tail', start, NO_COPY);
-  writeTail(control, 'dirty_tail', start, NO_COPY);
-  const value = {
-    uuid: new Uint8Array(16),
-    volumeBytes: 0,
-    backingIdentity: 'x',
-    bootId: '',
-    sequenceLimit: 1,
-    state: 'clean',
-    createdMs: 0,
-  } as const;
-  writeGatewayHeader(control, value, undefined);
-  viewOf(control).setUint32(0x200c, 31, true);
-  sealCopy(control, 0x2000, 24, 1);
-  return control;
-}
-
-/** Bytes with some ranges overwritten by anything. */
-const scribbles = (size: number) =>
-  fc.array(fc.record({ at: fc.nat(size - 1), bytes: fc.uint8Array({ minLength: 1, maxLength: 64 }) }), { maxLength: 12 });
-
-function scribble(bytes: Uint8Array, marks: readonly { at: number; bytes: Uint8Array }[]): void {
-  for (const mark of marks) bytes.set(mark.bytes.subarray(0, bytes.byteLength - mark.at), mark.at);
-}
-
-test('control areas of random bytes are answered with reasons', (t) => {
+test('control areas of random bytes, and good ones with scribbles on them, are answered with reasons', (t) => {
   fc.assert(
-    fc.property(fc.uint8Array({ maxLength: 1024 }), fc.nat(CONTROL_BYTES), (bytes, length) => {
-      const control = new Uint8Array(length);
-      for (let at = 0; at < length && bytes.byteLength > 0; at += bytes.byteLength) control.set(bytes.subarray(0, length - at), at);
+    fc.property(controlNoise, (control) => {
       t.true(readControl(control).every(isAnswer));
     }),
+    { numRuns: 200 },
   );
 });
 
-test('good control areas with scribbles on them are answered', (t) => {
-  fc.assert(
-    fc.property(scribbles(CONTROL_BYTES), (marks) => {
-      const control = goodControl();
-      scribble(control, marks);
-      t.true(readControl(control).every(isAnswer));
-    }),
-  );
+/** Records of the control area: where each copy is, its bytes, and the size of its fields behind the CRC. */
+const records = [
+  {
+    name: 'superblock',
+    copies: [SUPERBLOCK_OFFSET],
+    bytes: 24,
+    fields: [
+      [4, 4],
+      [8, 8],
+      [16, 4],
+      [20, 4],
+    ],
+  },
+  {
+    name: 'cache_info',
+    copies: [0x2000, 0x3000],
+    bytes: 24,
+    fields: [
+      [4, 1],
+      [5, 1],
+      [6, 2],
+      [8, 4],
+      [12, 4],
+      [16, 4],
+      [20, 4],
+    ],
+  },
+  {
+    name: 'key_tail',
+    copies: [0x4000, 0x4010],
+    bytes: 16,
+    fields: [
+      [4, 1],
+      [5, 1],
+      [6, 2],
+      [8, 4],
+      [12, 4],
+    ],
+  },
+  {
+    name: 'dirty_tail',
+    copies: [0x4020, 0x4030],
+    bytes: 16,
+    fields: [
+      [4, 1],
+      [5, 1],
+      [6, 2],
+      [8, 4],
+      [12, 4],
+    ],
+  },
+  {
+    name: 'gateway header',
+    copies: [0, GATEWAY_HEADER_BYTES],
+    bytes: GATEWAY_HEADER_BYTES,
+    fields: [
+      [4, 4],
+      [8, 8],
+      [16, 4],
+      [20, 4],
+      [24, 8],
+      [40, 8],
+      [48, 8],
+      [56, 8],
+      [64, 8],
+      [96, 4],
+      [100, 4],
+      [104, 8],
+      [616, 8],
+      [624, 4],
+      [628, 4],
+      [632, 8],
+    ],
+  },
+] as const;
+
+for (const { name, copies, bytes, fields } of records) {
+  test(`each field of ${name} at its extremes, in each copy and with a good CRC, is answered within its limits`, (t) => {
+    let accepted = 0;
+    for (const copy of copies) {
+      for (const [at, length] of fields) {
+        for (const value of extremesOf(length)) {
+          const control = goodControl();
+          setField(control, copy + at, length, value);
+          viewOf(control).setUint32(copy, pcacheCrcOfRange(control, copy + 4, copy + bytes), true);
+          const results = readControl(control);
+          t.true(results.every(isAnswer), `${name} at ${at}: ${value}`);
+          if (results.every(({ ok }) => ok)) accepted++;
+          const header = readGatewayHeader(control);
+          if (header.ok) {
+            const { volumeBytes, sequenceLimit, backingIdentity, durable } = header.value;
+            t.true(Number.isSafeInteger(volumeBytes) && volumeBytes >= 0 && volumeBytes % 512 === 0, `${name} at ${at}: ${value}`);
+            t.true(Number.isSafeInteger(sequenceLimit) && sequenceLimit >= 0);
+            t.true(backingIdentity.length <= 512);
+            t.true(durable === undefined || durable.position.segOff <= SEGMENT_DATA_BYTES - 24);
+          }
+        }
+      }
+    }
+    t.true(accepted > 0);
+  });
+}
+
+test('every prefix of a segment head, of a kset and of a LAST is answered, and only the whole counts', (t) => {
+  const head = new Uint8Array(SEGMENT_DATA_OFFSET);
+  writeSegmentInfo(head, { next: 1 as PhysicalSegmentId }, NO_COPY);
+  writeSegmentGeneration(head, 3, NO_COPY);
+  for (let length = 0; length <= SEGMENT_DATA_OFFSET; length += length % 4096 < 40 ? 1 : 57) {
+    t.true(
+      [readSegmentInfo(head.subarray(0, length), 5), readSegmentGeneration(head.subarray(0, length))].every(isAnswer),
+      `${length} bytes`,
+    );
+  }
+  const key = { off: 0, len: 512, flags: 0, cacheSegId: 0, cacheSegOff: 0, segGen: 0, dataCrc: 0, reserved: 0 };
+  const header = new KsetHeader();
+  const ksets = [encodeKset(Array<never>(3).fill(key as never), { sequence: 9 }), encodeLastKset(1 as CacheSegId, { sequence: 9 })];
+  for (const kset of ksets) {
+    for (let length = 0; length <= kset.length; length++) {
+      // What is not there yet is zeros, as on the media.
+      const bytes = new Uint8Array(SEGMENT_BYTES);
+      bytes.set(kset.subarray(0, length), SEGMENT_DATA_OFFSET);
+      const valid = ksetIsValid(bytes, viewOf(bytes), SEGMENT_DATA_OFFSET, 0, header);
+      t.is(
+        valid,
+        kset.subarray(length).every((byte) => byte === 0),
+        `${length} bytes`,
+      );
+    }
+  }
+});
+
+test('each field of a key at its extremes is accepted within the limits or has a reason', (t) => {
+  const limits = { volumeBytes: 2 ** 44, segmentCount: 31 };
+  const cursor = new KeyCursor();
+  let accepted = 0;
+  for (const [at, length] of [
+    [0, 8],
+    [8, 4],
+    [12, 4],
+    [16, 4],
+    [20, 4],
+    [24, 8],
+    [32, 4],
+    [36, 4],
+  ] as const) {
+    for (const value of extremesOf(length)) {
+      const bytes = new Uint8Array(KEY_BYTES);
+      setField(bytes, 8, 4, 512n);
+      setField(bytes, at, length, value);
+      cursor.load(viewOf(bytes), 0);
+      if (validateKey(cursor, limits) !== undefined) continue;
+      accepted++;
+      t.true(cursor.off + cursor.len <= limits.volumeBytes && cursor.len > 0 && cursor.cacheSegId < 31);
+      t.true(cursor.cacheSegOff + cursor.len <= SEGMENT_DATA_BYTES && Number.isSafeInteger(cursor.segGen));
+    }
+  }
+  t.true(accepted > 8);
 });
 
 test('every prefix of a good control area is answered, and the whole is accepted', (t) => {

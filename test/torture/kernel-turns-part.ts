@@ -4,7 +4,7 @@ import { KernelTurns } from '../support/kernel-turns.js';
 import type { Part } from './part.js';
 
 const SEEDS_PER_RUN = 1_000_000;
-const TURNS = 10;
+const TURNS = 4;
 
 export const kernelTurnsPart: Part = {
   name: 'kernel in between',

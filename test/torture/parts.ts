@@ -2,6 +2,7 @@
 
 import { faultPart } from './fault-part.js';
 import { fileSystemKillPart, fioKillPart } from './fio-kill-part.js';
+import { garbagePart } from './garbage-part.js';
 import { kernelTurnsPart } from './kernel-turns-part.js';
 import { killPart } from './kill-part.js';
 import type { Headline, Part } from './part.js';
@@ -21,6 +22,7 @@ export const partRows: readonly PartRow[] = [
   { part: modelPart, share: 1.5, countsAs: undefined },
   { part: damagePart, share: 1.5, countsAs: 'bad inputs' },
   { part: faultPart, share: 1.5, countsAs: 'faults' },
+  { part: garbagePart, share: 1, countsAs: 'bad inputs' },
   { part: killPart, share: 4, countsAs: 'crashes' },
   { part: fioKillPart, share: 2, countsAs: 'crashes' },
   { part: fileSystemKillPart, share: 2, countsAs: 'crashes' },
