@@ -19,7 +19,6 @@ const shapes: readonly Partial<Shape>[] = [
 export const interleavingPart: Part = {
   name: 'interleaved threads',
   unit: 'crashes',
-  share: 4,
   triesMax: 10_000_000,
   lacks: undefined,
   async run(limits, tally) {

@@ -1,8 +1,10 @@
 // The parts of a torture run in their order, how the time is shared among them, and what of them the summary adds up.
 
+import { damageMatrixPart } from './damage-matrix-part.js';
 import { faultPart } from './fault-part.js';
 import { fileSystemKillPart, fioKillPart } from './fio-kill-part.js';
 import { garbagePart } from './garbage-part.js';
+import { interleavingPart } from './interleaving-part.js';
 import { kernelTurnsPart } from './kernel-turns-part.js';
 import { killPart } from './kill-part.js';
 import type { Headline, Part } from './part.js';
@@ -18,9 +20,11 @@ export interface PartRow {
 
 export const partRows: readonly PartRow[] = [
   { part: crashPart, share: 4, countsAs: 'crashes' },
+  { part: interleavingPart, share: 4, countsAs: 'crashes' },
   { part: kernelTurnsPart, share: 1, countsAs: 'crashes' },
   { part: modelPart, share: 1.5, countsAs: undefined },
   { part: damagePart, share: 1.5, countsAs: 'bad inputs' },
+  { part: damageMatrixPart, share: 2, countsAs: 'bad inputs' },
   { part: faultPart, share: 1.5, countsAs: 'faults' },
   { part: garbagePart, share: 1, countsAs: 'bad inputs' },
   { part: killPart, share: 4, countsAs: 'crashes' },
