@@ -71,6 +71,13 @@ const STEPS_MAX = 2000;
 const UNNOTICED_WRITES_MAX = 3;
 const SECTORS = VOLUME_BYTES / SECTOR_BYTES;
 
+const ALL_SECTORS: readonly number[] = Array.from({ length: SECTORS }, (_, sector) => sector);
+
+function sameSector(a: Uint8Array, b: Uint8Array, sector: number): boolean {
+  const at = sector * SECTOR_BYTES;
+  return Buffer.compare(a.subarray(at, at + SECTOR_BYTES), b.subarray(at, at + SECTOR_BYTES)) === 0;
+}
+
 class TrialProblem extends Error {}
 
 export interface MatrixOptions {
@@ -343,17 +350,29 @@ export class DamageMatrix {
     return errors.includes(sector) || (!this.#cache.variant.dataCrc && concerned[sector] === true);
   }
 
-  /** Those of `states` that `content` is, as far as `counts` says. At least one. */
+  /** Those of `states` that `content` is, as far as `counts` says; or those between two of them, as a write of several keys may be cut off. At least one. */
   #states(states: readonly Uint8Array[], content: Uint8Array, counts: (sector: number) => boolean, what: string): Uint8Array[] {
-    const differs = (state: Uint8Array, sector: number): boolean => {
-      const at = sector * SECTOR_BYTES;
-      return counts(sector) && Buffer.compare(content.subarray(at, at + SECTOR_BYTES), state.subarray(at, at + SECTOR_BYTES)) !== 0;
-    };
-    const sectors = Array.from({ length: SECTORS }, (_, sector) => sector);
-    const same = states.filter((state) => !sectors.some((sector) => differs(state, sector)));
+    const differs = (state: Uint8Array, sector: number): boolean => counts(sector) && !sameSector(content, state, sector);
+    const isSame = (state: Uint8Array): boolean => !ALL_SECTORS.some((sector) => differs(state, sector));
+    const same = states.filter(isSame);
     if (same.length > 0) return same;
+    const between = this.#cutWrites(states).filter(isSame);
+    if (between.length > 0) return between;
     const latest = states.at(-1)!;
-    throw new TrialProblem(`${what} is wrong: sectors ${sectors.filter((sector) => differs(latest, sector)).join(', ')}`);
+    throw new TrialProblem(`${what} is wrong: sectors ${ALL_SECTORS.filter((sector) => differs(latest, sector)).join(', ')}`);
+  }
+
+  /** For each two states that follow each other, what a write of several keys leaves if only the first of them are there. */
+  #cutWrites(states: readonly Uint8Array[]): Uint8Array[] {
+    return states.slice(1).flatMap((after, index) => {
+      const before = states[index]!;
+      const written = ALL_SECTORS.filter((sector) => !sameSector(before, after, sector));
+      return written.slice(1).map((cut) => {
+        const state = before.slice();
+        state.set(after.subarray(written[0]! * SECTOR_BYTES, cut * SECTOR_BYTES), written[0]! * SECTOR_BYTES);
+        return state;
+      });
+    });
   }
 
   /** Whether damage in `range` may show in what the sector reads: it lies in the payload of the sector's key. */
@@ -377,7 +396,10 @@ export class DamageMatrix {
 
   /** A single bit is noticed unless nothing that was written since tells of what it is in. */
   #requireNotice(findings: readonly Finding[], states: readonly Uint8Array[]): void {
-    const lost = this.#cache.states.length - 1 - this.#cache.states.indexOf(states.at(-1)!);
+    const index = this.#cache.states.indexOf(states.at(-1)!);
+    // A write that was cut off: not counted.
+    if (index < 0) return;
+    const lost = this.#cache.states.length - 1 - index;
     if (lost <= UNNOTICED_WRITES_MAX || findings.some(({ severity }) => severity !== 'info')) return;
     throw new TrialProblem(`the last ${lost} writes are lost, and check finds nothing`);
   }
