@@ -152,6 +152,8 @@ class FioKillCounts {
   readonly #aloneMs: number[] = [];
   /** Of these, with data CRC: an opening then reads all that is cached. */
   readonly #withDataCrcMs: number[] = [];
+  /** Of these, without data CRC and while the cache has room: nobody waits for writeback besides. */
+  readonly #withRoomMs: number[] = [];
   readonly #withoutKillMs: number[] = [];
   readonly #tally: Tally;
 
@@ -160,10 +162,11 @@ class FioKillCounts {
     this.show();
   }
 
-  take({ afterKillMs, aloneMs, withoutKillMs }: Pauses, dataCrc: boolean): void {
+  take({ afterKillMs, aloneMs, withoutKillMs }: Pauses, { dataCrc, hasRoom }: { dataCrc: boolean; hasRoom: boolean }): void {
     this.#afterKillMs.push(...afterKillMs);
     this.#aloneMs.push(...aloneMs);
     if (dataCrc) this.#withDataCrcMs.push(...aloneMs);
+    else if (hasRoom) this.#withRoomMs.push(...aloneMs);
     this.#withoutKillMs.push(...withoutKillMs);
     this.show();
   }
@@ -178,6 +181,7 @@ class FioKillCounts {
       'pause, 90 of 100 below': milliseconds(this.#afterKillMs, 0.9),
       'pause, maximum': milliseconds(this.#afterKillMs, 1),
       'pause of a kill alone, median': milliseconds(this.#aloneMs, 0.5),
+      'the same while the cache has room, median': milliseconds(this.#withRoomMs, 0.5),
       'the same with data CRC, median': milliseconds(this.#withDataCrcMs, 0.5),
       'pause without a kill, median': milliseconds(this.#withoutKillMs, 0.5),
     };
@@ -204,6 +208,7 @@ class Session {
   readonly #gateway: TortureGateway;
   readonly #target: Target;
   readonly #dataCrc: boolean;
+  readonly #cacheBytes: number;
   #fio: Job | undefined;
 
   constructor(limits: RunLimits, counts: FioKillCounts, random: () => number, targetOf: (gateway: TortureGateway) => Target) {
@@ -211,9 +216,10 @@ class Session {
     this.#counts = counts;
     this.#random = random;
     this.#dataCrc = random() < 0.25;
+    // Larger than the volume, or so small that there is always something to collect.
+    this.#cacheBytes = (random() < 0.5 ? 512 : 160) * MIB;
     this.#gateway = new TortureGateway({
-      // Larger than the volume, or so small that there is always something to collect.
-      cacheBytes: (random() < 0.5 ? 512 : 160) * MIB,
+      cacheBytes: this.#cacheBytes,
       volumeBytes: VOLUME_BYTES,
       cacheOn: random() < 0.8 ? 'memory' : 'disk',
       dataCrc: this.#dataCrc,
@@ -234,7 +240,9 @@ class Session {
         probe = new PauseProbe(this.#target.file, FIO_BYTES);
         await this.#round(probe);
         if (this.#limits.interrupted) return;
-        this.#counts.take(await probe.end(), this.#dataCrc);
+        // What one round writes fits in twice.
+        const hasRoom = round === 0 && this.#cacheBytes > 2 * FIO_BYTES;
+        this.#counts.take(await probe.end(), { dataCrc: this.#dataCrc, hasRoom });
         await this.#target.check();
       }
       await this.#target.end();

@@ -1,0 +1,22 @@
+// Runs the tests in two goes: those that only compute two files at a time, then those that use mounts, loop devices and processes one after another.
+// PCACHE_BUILD names another build folder. Exit status 1 if either go fails.
+import { spawnSync } from 'node:child_process';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const ava = join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs');
+const tests = join(process.env.PCACHE_BUILD ?? 'dist', 'test');
+
+const computing = ['bench', 'cache', 'media', 'shared'].map((folder) => `${tests}/${folder}/**`);
+const machine = ['cli', 'device', 'fuse', 'gateway', 'mount', 'torture'].map((folder) => `${tests}/${folder}/**`);
+
+function run(concurrency, patterns) {
+  const result = spawnSync(process.execPath, [ava, `--concurrency=${concurrency}`, ...patterns], { cwd: root, stdio: 'inherit' });
+  if (result.error) process.stderr.write(`ava: ${result.error.message}\n`);
+  return result.status === 0;
+}
+
+const computed = run(2, computing);
+const used = run(1, [`${tests}/*.test.js`, ...machine]);
+process.exit(computed && used ? 0 : 1);
