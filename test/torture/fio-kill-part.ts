@@ -23,7 +23,7 @@ const PROBE_BYTES = MIB;
 /** Room for what ext4 needs for itself. */
 const VOLUME_BYTES = FIO_BYTES + 64 * MIB;
 /** Between two kills, or an answer and the next kill, at most; on average half of it. */
-const MOMENT_MS_MAX = 3000;
+const MOMENT_MS_MAX = 2000;
 const ANSWER_MS = 60_000;
 /** Rounds of fio over one cache, before another cache is made. */
 const ROUNDS_PER_CACHE = 6;
