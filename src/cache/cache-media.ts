@@ -17,7 +17,7 @@ import { readSegmentGeneration } from '../media/segment-generation.js';
 import { readSegmentInfo } from '../media/segment-info.js';
 import { decodeSuperblock, superblockIsBlank } from '../media/superblock.js';
 import type { Superblock } from '../media/superblock.js';
-import { readTail } from '../media/tails.js';
+import { readTail, tailsAreStamped } from '../media/tails.js';
 
 export interface CacheMedia {
   readonly superblock: Superblock;
@@ -84,6 +84,7 @@ function readRecords(device: CacheDevice): CacheMedia {
   const header = readGatewayHeader(control);
   if (!header.ok && header.kind === 'newer') throw new PcacheError('unsupported', header.reason);
   if (!header.ok && header.kind === 'damaged') throw damaged(header.reason);
+  if (!header.ok && tailsAreStamped(control)) throw damaged('the gateway header is lost, though this gateway has used the cache');
   return {
     superblock: superblock.value,
     cacheInfo: info.value,

@@ -10,8 +10,8 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { CACHE_INFO_BYTES, readCacheInfo, writeCacheInfo } from '../media/cache-info.js';
-import type { DurablePlace, GatewayHeader } from '../media/gateway-header.js';
-import { readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
+import type { DirtyTailPlace, DurablePlace, GatewayHeader } from '../media/gateway-header.js';
+import { readGatewayHeader, withLogPlaces, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import { sequenceOfFlags, KSET_HEADER_LAYOUT } from '../media/kset.js';
 import {
   CACHE_INFO_OFFSETS,
@@ -22,6 +22,8 @@ import {
   SEGMENT_GENERATION_OFFSETS,
 } from '../media/layout.js';
 import type { CacheSegId, SegmentOffset } from '../media/layout.js';
+import type { LogPosition } from '../media/log-position.js';
+import { samePosition } from '../media/log-position.js';
 import { SEGMENT_GENERATION_BYTES, writeSegmentGeneration } from '../media/segment-generation.js';
 import { TAIL_BYTES, TAIL_OFFSETS, writeTail } from '../media/tails.js';
 import type { TailName } from '../media/tails.js';
@@ -54,7 +56,7 @@ export class CacheRecords {
     const control = this.#device.control.bytes;
     const current = chooseCopy(control, TAIL_OFFSETS[name], TAIL_BYTES);
     const position = { cacheSegId: segment, segOff: offset as SegmentOffset };
-    const nextSequence = this.#sequenceAt(segment, offset);
+    const nextSequence = this.#sequenceAt(position, this.durablePlace());
     const written = writeTail(control, name, position, current, nextSequence);
     // Both copies: the other was written last time, after the persist, and must not stay behind by so much that its 8-bit number looks newer.
     this.#device.persist(TAIL_OFFSETS[name][0], 2 * TAIL_BYTES);
@@ -62,11 +64,10 @@ export class CacheRecords {
   }
 
   /** Sequence of the kset at a place up to the durable end of the log; there, of the one that comes next. */
-  #sequenceAt(segment: CacheSegId, offset: number): number {
-    const { position, sequence } = this.durablePlace();
-    if (position.cacheSegId === segment && position.segOff === offset) return sequence + 1;
-    const { view } = this.#segments.view(segment);
-    const at = SEGMENT_DATA_OFFSET + offset + KSET_HEADER_LAYOUT.flags;
+  #sequenceAt(position: LogPosition, durable: DurablePlace): number {
+    if (samePosition(durable.position, position)) return durable.sequence + 1;
+    const { view } = this.#segments.view(position.cacheSegId);
+    const at = SEGMENT_DATA_OFFSET + position.segOff + KSET_HEADER_LAYOUT.flags;
     return sequenceOfFlags(view.getUint32(at, true), view.getUint32(at + 4, true));
   }
 
@@ -79,6 +80,20 @@ export class CacheRecords {
     const sequence = numbers[NumberWord.durableSequence]!;
     unlock(words, Word.logLock);
     return { sequence, position: { cacheSegId, segOff } };
+  }
+
+  /**
+   * Where the log has got to durably, and where dirty_tail is; `undefined` if a kset of the kernel stands there. Under controlLock: with it, key_tail
+   * stays before the dirty_tail that the header names, so the kset there can be read.
+   */
+  #placesForHeader(): { durable: DurablePlace; dirtyTail: DirtyTailPlace | undefined } {
+    const { words } = this.#shared;
+    const durable = this.durablePlace();
+    lock(words, Word.logLock);
+    const position = { cacheSegId: words[Word.dirtyTailSegment]! as CacheSegId, segOff: words[Word.dirtyTailOffset]! as SegmentOffset };
+    unlock(words, Word.logLock);
+    const sequence = this.#sequenceAt(position, durable);
+    return { durable, dirtyTail: sequence === 0 ? undefined : { sequence, position } };
   }
 
   /** Stores the generation that the segment table holds for `segment`. `stamped`: this gateway freed the segment. */
@@ -107,26 +122,25 @@ export class CacheRecords {
     });
   }
 
-  /** Changes fields of the gateway header, of its backup too. Stores the durable place as well. */
+  /** Changes fields of the gateway header, of its backup too. Stores the durable place and dirty_tail as well. */
   storeGatewayHeader(change: Partial<GatewayHeader>): void {
     this.#storeHeader(change, true);
   }
 
-  /** Has the gateway header say how far the log has got durably. */
-  storeDurablePlace(): void {
+  /** Has the gateway header say how far the log has got durably, and where dirty_tail is. */
+  storeLogPlaces(): void {
     this.#storeHeader({}, false);
   }
 
   #storeHeader(change: Partial<GatewayHeader>, withBackup: boolean): void {
-    const durable = this.durablePlace();
     this.#withControlLock(() => {
+      const { durable, dirtyTail } = this.#placesForHeader();
       const control = this.#device.control.bytes;
       const current = readGatewayHeader(control);
       if (!current.ok) throw new PcacheError('damaged', `gateway header: ${current.reason}`);
-      // Another thread may have stored a later place since this one looked: key_tail may be beyond the earlier one by now.
       const known = current.value.durable;
       const later = known === undefined || known.sequence < durable.sequence ? durable : known;
-      const written = writeGatewayHeader(control, { ...current.value, ...change, durable: later }, current);
+      const written = writeGatewayHeader(control, withLogPlaces({ ...current.value, ...change }, later, dirtyTail), current);
       this.#device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
       const second = writeGatewayHeader(control, written.value, written);
       if (withBackup) writeGatewayBackup(control, second);
@@ -134,6 +148,7 @@ export class CacheRecords {
       const end = (withBackup ? GATEWAY_BACKUP_OFFSET : start) + GATEWAY_HEADER_BYTES;
       this.#device.persist(start, end - start);
       this.#shared.numbers[NumberWord.recordedSequence] = later.sequence;
+      this.#shared.numbers[NumberWord.recordedDirtySequence] = dirtyTail?.sequence ?? 0;
     });
   }
 

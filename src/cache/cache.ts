@@ -77,7 +77,7 @@ export class Cache {
     const now = this.#clock();
     if (now - this.#recordedAtMs < RECORD_INTERVAL_MS) return false;
     this.#recordedAtMs = now;
-    this.records.storeDurablePlace();
+    this.records.storeLogPlaces();
     return true;
   }
 

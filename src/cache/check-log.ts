@@ -15,12 +15,15 @@ import type { LogPosition } from '../media/log-position.js';
 import { samePosition } from '../media/log-position.js';
 import type { LogWalk, LogWalkOptions, WalkedKset } from '../media/log-walk.js';
 import { logWalkOptions, walkLog } from '../media/log-walk.js';
+import { tailsAreStamped } from '../media/tails.js';
 import { allZero } from '../media/u64.js';
 import { DamagedRanges } from './check-damage.js';
 import type { FindingList } from './check-finding.js';
 import { PayloadMap } from './check-payload.js';
+import { HEADER_LOST } from './check-records.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { isStale } from './inspect-media.js';
+import { readRecordedTail } from './recorded-tail.js';
 import { lossOf, placeOf } from './repair-log.js';
 import type { StagedKset } from './staged-ksets.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
@@ -53,6 +56,10 @@ export class LogCheck {
   /** Keys that refer to each segment, by cache_seg_id. */
   readonly #references: number[];
   #isDirty = false;
+  /** By cache_seg_id, where keys are newer than the record of their segment's generation: the first of them, and their highest generation. */
+  readonly #newerKeys = new Map<number, { first: string; newest: number }>();
+  /** By cache_seg_id: the lowest generation of its keys. */
+  readonly #oldestKeys: number[];
   /** A segment that this gateway freed though a key of the log refers to it; -1 if there is none. */
   #reusedSegment = -1;
   /** This gateway wrote some of the log, so there was a gateway header. */
@@ -66,12 +73,14 @@ export class LogCheck {
     this.#limits = { volumeBytes, segmentCount: media.segmentCount };
     this.#dataCrc = media.cacheInfo.ok && media.cacheInfo.value.dataCrc;
     this.#references = new Array<number>(media.segmentCount).fill(0);
+    this.#oldestKeys = new Array<number>(media.segmentCount).fill(Infinity);
   }
 
   /** `bootId`: of the running system; without it staged keys are only counted. */
   run(bootId: string | undefined): void {
     const { keyTail, dirtyTail } = this.#media;
-    const start = keyTail.ok ? keyTail.value : dirtyTail.ok ? dirtyTail.value : undefined;
+    const recorded = keyTail.ok || dirtyTail.ok ? undefined : readRecordedTail(this.#media);
+    const start = keyTail.ok ? keyTail.value : dirtyTail.ok ? dirtyTail.value : recorded?.ok === true ? recorded.value : undefined;
     if (start === undefined) {
       this.#list.add('error', 'log-damaged', 'log', 'both tails are lost: where the log is can not be told, and nothing of it is checked');
       return;
@@ -87,14 +96,19 @@ export class LogCheck {
       this.#checkEnd(walk);
       this.#checkStaged(walk, bootId);
     }
-    if (this.#hasSequences && !this.#media.gatewayHeader.ok && this.#media.gatewayHeader.kind === 'absent') {
-      const what = 'lost, though this gateway has written to the cache: which backing device the cache belongs to is not known any more';
-      this.#list.add('error', 'gateway-header', 'gateway header', what);
+    const headerIsAbsent = !this.#media.gatewayHeader.ok && this.#media.gatewayHeader.kind === 'absent';
+    // Stamped tails say the same, and were looked at before.
+    if (this.#hasSequences && headerIsAbsent && !tailsAreStamped(this.#device.control.bytes)) {
+      this.#list.add('error', 'gateway-header', 'gateway header', HEADER_LOST);
     }
     if (this.#reusedSegment !== -1 && this.#options(start).durable !== undefined) {
       const what = `it is an older one: keys behind it refer to segment ${this.#reusedSegment}, which was freed since`;
-      this.#list.add('error', 'tail', 'key_tail', `${what}. What the log holds can not be told from what it held once`);
+      const consequence = readRecordedTail(this.#media).ok
+        ? 'But the gateway header says where dirty_tail was, and a repair from there loses nothing'
+        : 'What the log holds can not be told from what it held once';
+      this.#list.add('error', 'tail', 'key_tail', `${what}. ${consequence}`);
     }
+    this.#reportNewerKeys(this.#options(start));
     this.#checkLogSegments(walks);
     this.#checkPayloads(walks, start);
     this.#reportTotals();
@@ -160,9 +174,11 @@ export class LogCheck {
     }
     const generation = this.#media.generations[segment];
     if (generation?.ok === true && key.segGen > generation.value) {
-      const what = `its generation ${key.segGen} is above ${generation.value}, that of segment ${segment}`;
-      this.#list.add('error', 'key-generation', keyName(kset, index), `${what}: the segment's record is older than the key`);
+      const known = this.#newerKeys.get(segment);
+      const first = known?.first ?? keyName(kset, index);
+      this.#newerKeys.set(segment, { first, newest: Math.max(key.segGen, known?.newest ?? 0) });
     }
+    this.#oldestKeys[segment] = Math.min(key.segGen, this.#oldestKeys[segment]!);
     if (isStale(this.#media, segment, key.segGen)) {
       totals.staleKeys++;
       if (this.#media.ownGenerations[segment] === true) this.#reusedSegment = segment;
@@ -271,6 +287,18 @@ export class LogCheck {
     for (const { segment, pairs, firstOffset } of this.#payloads.shared()) {
       const what = `${pairs} keys share bytes with another key for a different part of the volume, first at offset ${firstOffset}`;
       this.#list.add('info', 'payload-shared', `segment ${segment as CacheSegId}`, what);
+    }
+  }
+
+  /** A mount takes the generation of the keys. If that makes others stale, it is no older record alone, and the cache is refused. */
+  #reportNewerKeys({ durable }: LogWalkOptions): void {
+    for (const [segment, { first, newest }] of this.#newerKeys) {
+      const generation = this.#media.generations[segment]!;
+      const what = `its generation is above ${generation.ok ? generation.value : 0}, that of segment ${segment}: the segment's record is older than the key`;
+      const isRefused = durable !== undefined && this.#media.ownGenerations[segment] === true && this.#oldestKeys[segment]! < newest;
+      if (isRefused)
+        this.#list.add('error', 'key-generation', first, `${what}; and other keys, from before the segment was reused, are still there`);
+      else this.#list.add('warning', 'key-generation', first, `${what}; the next mount stores that of the key: nothing is lost`);
     }
   }
 

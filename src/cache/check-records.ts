@@ -18,13 +18,14 @@ import {
 } from '../media/layout.js';
 import { SEGMENT_GENERATION_BYTES } from '../media/segment-generation.js';
 import { SEGMENT_INFO_BYTES, readSegmentInfo } from '../media/segment-info.js';
-import { TAIL_BYTES, TAIL_OFFSETS } from '../media/tails.js';
+import { TAIL_BYTES, TAIL_OFFSETS, tailsAreStamped } from '../media/tails.js';
 import type { TailName } from '../media/tails.js';
 import type { CopyOffsets } from '../media/two-copy-record.js';
 import { copyIsValid } from '../media/two-copy-record.js';
 import { allZero } from '../media/u64.js';
 import type { FindingList } from './check-finding.js';
 import type { InspectedMedia } from './inspect-media.js';
+import { readRecordedTail } from './recorded-tail.js';
 
 /** What is known of the backing device that the cache is thought to belong to. */
 export interface BackingFacts {
@@ -115,6 +116,9 @@ function checkSegments(device: CacheDevice, media: InspectedMedia, list: Finding
   }
 }
 
+export const HEADER_LOST =
+  'lost, though this gateway has written to the cache: which backing device the cache belongs to is not known any more';
+
 const TAIL_LOSS: Readonly<Record<TailName, string>> = {
   key_tail: 'where the log starts is lost, and with it what is cached and already on the backing device',
   dirty_tail: 'it is lost which part of the cache the backing device does not have yet',
@@ -123,7 +127,10 @@ const TAIL_LOSS: Readonly<Record<TailName, string>> = {
 function checkTail(device: CacheDevice, media: InspectedMedia, name: TailName, list: FindingList): void {
   checkCopies(device.control.bytes, TAIL_OFFSETS[name], TAIL_BYTES, name, list);
   const tail = name === 'key_tail' ? media.keyTail : media.dirtyTail;
-  if (!tail.ok) list.add('error', 'tail', name, `${tail.blank ? 'both copies are zeros' : tail.reason}: ${TAIL_LOSS[name]}`);
+  if (tail.ok) return;
+  const recorded = media.keyTail.ok || media.dirtyTail.ok ? undefined : readRecordedTail(media);
+  const way = recorded?.ok === true ? '; but the gateway header says where dirty_tail was, and a repair from there loses nothing' : '';
+  list.add('error', 'tail', name, `${tail.blank ? 'both copies are zeros' : tail.reason}: ${TAIL_LOSS[name]}${way}`);
 }
 
 function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: FindingList): void {
@@ -145,6 +152,8 @@ function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: Fi
     if (readGatewayBackup(bytes) === undefined && !allZero(bytes, GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES)) {
       list.add('warning', 'record-copy', `${place}: backup`, 'not valid; the header itself is good: nothing is lost');
     }
+  } else if (gatewayHeader.kind === 'absent' && tailsAreStamped(device.control.bytes)) {
+    list.add('error', 'gateway-header', place, HEADER_LOST);
   } else if (gatewayHeader.kind === 'absent') {
     const consequence = 'the kernel made the cache; which backing device it belongs to is not recorded';
     list.add('info', 'gateway-header', place, `none: ${consequence}`);

@@ -4,8 +4,9 @@
 // Order, so that no crash can bring a key back whose payload is gone: the new key_tail is durable before a reference is dropped; a
 // segment's next generation is durable before the segment is free.
 //
-// key_tail does not pass the durable place that the gateway header names: the header is told of a later one first. So whoever opens the cache
-// knows that the log from key_tail on must come to that place.
+// key_tail does not pass the dirty_tail that the gateway header names, nor, what is never before that, the durable place: the header is told of later
+// ones first. So whoever opens the cache knows that the log from key_tail on must come to the durable place; and whoever has lost the tails knows that
+// from the dirty_tail of the header on the log is whole, with its payload (see `recorded-tail.ts`).
 
 import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
@@ -90,8 +91,11 @@ export class Collector {
       }
       cursor.advance();
     }
-    if (lastSequence > this.#shared.numbers[NumberWord.recordedSequence]!) this.#records.storeDurablePlace();
-    if (ksets > 0) this.#moveKeyTail(ksets);
+    if (ksets > 0) {
+      // The place that the header names has this sequence, and each kset that is passed must be before it.
+      if (lastSequence >= this.#shared.numbers[NumberWord.recordedDirtySequence]!) this.#records.storeLogPlaces();
+      this.#moveKeyTail(ksets);
+    }
     const freed = this.freeEmptySegments();
     return this.#reclaimIndex() || freed || ksets > 0;
   }

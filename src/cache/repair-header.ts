@@ -1,10 +1,10 @@
 // Repairs of the gateway header: its copies from each other, or from the backup in the superblock's page.
 
-import { readGatewayBackup, readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
+import { readGatewayBackup, readGatewayHeader, withLogPlaces, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import type { DurablePlace } from '../media/gateway-header.js';
-import { GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, PAGE_BYTES } from '../media/layout.js';
-import { TAIL_BYTES, TAIL_OFFSETS } from '../media/tails.js';
-import { chooseCopy } from '../media/two-copy-record.js';
+import { CACHE_CTRL_OFFSET, GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES, GATEWAY_HEADER_OFFSETS, PAGE_BYTES } from '../media/layout.js';
+import { TAIL_BYTES, TAIL_OFFSETS, tailsAreStamped } from '../media/tails.js';
+import { copyIsValid, sealCopy } from '../media/two-copy-record.js';
 import { allZero } from '../media/u64.js';
 import type { RepairDraft } from './repair-draft.js';
 
@@ -16,7 +16,7 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
   const { bytes } = draft.device.control;
   const header = readGatewayHeader(bytes);
   if (!header.ok) {
-    const isLost = header.kind === 'damaged' || (header.kind === 'absent' && isUsedByGateway(bytes));
+    const isLost = header.kind === 'damaged' || (header.kind === 'absent' && tailsAreStamped(bytes));
     if (isLost && forgetLostHeader) forgetHeader(draft, header.reason);
     else if (isLost) refuseHeader(draft, 'damaged', header.reason);
     else if (header.kind === 'newer') refuseHeader(draft, header.kind, header.reason);
@@ -56,16 +56,20 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
   }
 }
 
-/** A stamp on a tail says that this gateway wrote it last. It has always stored a header before. */
-function isUsedByGateway(control: Uint8Array): boolean {
-  return Object.values(TAIL_OFFSETS).some((offsets) => {
-    const current = chooseCopy(control, offsets, TAIL_BYTES);
-    return current.index !== 'none' && current.stamp !== undefined;
-  });
-}
-
+/** Takes away whatever says that there was one: the copies, the backup, and the stamps of the tails. */
 function forgetHeader(draft: RepairDraft, reason: string): void {
-  draft.change(0, PAGE_BYTES, () => draft.device.control.bytes.fill(0, 0, PAGE_BYTES));
+  const { bytes } = draft.device.control;
+  for (const [at, length] of [
+    [GATEWAY_HEADER_OFFSETS[0], PAGE_BYTES],
+    [GATEWAY_BACKUP_OFFSET, GATEWAY_HEADER_BYTES],
+  ] as const) {
+    draft.change(at, length, () => bytes.fill(0, at, at + length));
+  }
+  draft.change(CACHE_CTRL_OFFSET, 4 * TAIL_BYTES, () => {
+    for (const at of Object.values(TAIL_OFFSETS).flat()) {
+      if (copyIsValid(bytes, at, TAIL_BYTES)) sealCopy(bytes, at, TAIL_BYTES, bytes[at + 4]!);
+    }
+  });
   draft.step({
     place: PLACE,
     why: reason,
@@ -86,13 +90,16 @@ function refuseHeader(draft: RepairDraft, kind: 'damaged' | 'newer', reason: str
   );
 }
 
-/** Both copies, one after the other, with another durable place or, without one, as they are. */
+/**
+ * Both copies, one after the other, with another durable place or, without one, as they are. With another one the header no longer says where dirty_tail
+ * was: the next opening stores it.
+ */
 export function storeHeader(draft: RepairDraft, durable?: DurablePlace): void {
   const { bytes } = draft.device.control;
   for (let copy = 0; copy < 2; copy++) {
     const current = readGatewayHeader(bytes);
     if (!current.ok) return;
-    const value = durable === undefined ? current.value : { ...current.value, durable };
+    const value = durable === undefined ? current.value : withLogPlaces(current.value, durable, undefined);
     const index = current.index === 0 ? 1 : 0;
     draft.change(GATEWAY_HEADER_OFFSETS[index], GATEWAY_HEADER_BYTES, () => writeGatewayHeader(bytes, value, current));
   }

@@ -7,6 +7,7 @@
 
 import type { InspectedMedia } from './inspect-media.js';
 import { inspectMedia, isStale } from './inspect-media.js';
+import { readRecordedTail } from './recorded-tail.js';
 import { storeHeader } from './repair-header.js';
 import type { RepairDraft } from './repair-draft.js';
 import type { LogLoss } from './salvage-log.js';
@@ -41,6 +42,10 @@ const ALL_CLEAN =
   'nothing is lost: what stands before is on the backing device; it is no longer cached, so reading it is slow the first time';
 const ALL_DIRTY =
   'nothing is lost: everything in the log is written to the backing device once more, which holds older bytes until that is done';
+const FROM_HEADER = 'put both where the gateway header says that dirty_tail was, which what stands there confirms';
+const FROM_HEADER_LOSES =
+  'nothing is lost: what stands before is on the backing device, if no longer cached; what follows is written to it once more if it was before, and until ' +
+  'that is done some of it is older there';
 const BOTH_TAILS_ADVICE =
   'the backing device alone has everything up to some flush; what was written later, to the cache only, can not be told from what is old';
 
@@ -104,19 +109,40 @@ export function repairLog(draft: RepairDraft, bootId: string | undefined): void 
   const media = inspectMedia(draft.device);
   const { keyTail, dirtyTail } = media;
   if (!keyTail.ok || !dirtyTail.ok || media.chain.problem !== undefined) return;
-  const walk = walkLog(media.log, keyTail.value, walkOptionsOf(media));
-  if (walk.ending === 'end') return;
+  const recorded = readRecordedTail(media);
+  let comesToRecorded = false as boolean;
+  let reusedSegment = -1;
+  const walk = walkLog(media.log, keyTail.value, walkOptionsOf(media), {
+    onKset: (kset) => (comesToRecorded ||= recorded.ok && samePosition(recorded.value, kset)),
+    onKey: ({ cacheSegId, segGen }) => {
+      if (media.ownGenerations[cacheSegId] === true && isStale(media, cacheSegId, segGen)) reusedSegment = cacheSegId;
+    },
+  });
+  if (walk.ending === 'end' && reusedSegment === -1) return;
   const checksStamps = walkOptionsOf(media).startStamp !== undefined;
   const keyTailIsOlder = checksStamps && isOlder(media, keyTail);
   const dirtyTailIsOlder = checksStamps && isOlder(media, dirtyTail);
   const dirtySequence = sequenceAt(media, dirtyTail.value);
+  if (recorded.ok && recorded.isWhole && checksStamps) {
+    // One line holds both tails: if key_tail is an older version of itself, dirty_tail is one too. Otherwise it must not show that the log went further.
+    const isBefore = dirtyTailIsOlder || (dirtySequence !== undefined && dirtySequence < recorded.sequence);
+    const isThere = walkLog(media.log, recorded.value, { dirtyTail: dirtyTail.value }).dirtyTailPassed;
+    // In a cache that was closed, the log ends at the durable place, and dirty_tail is not behind it.
+    const isClosed = media.gatewayHeader.ok && media.gatewayHeader.value.state === 'clean';
+    const isOlderLine = keyTailIsOlder || reusedSegment !== -1 || (isClosed && !isThere);
+    if (isOlderLine || (!comesToRecorded && (isBefore || isThere))) {
+      takeRecordedTail(
+        draft,
+        walk.damage ?? `key_tail is an older one: it is before keys whose segment (${reusedSegment}) was reused since`,
+      );
+      return;
+    }
+  }
+  if (walk.ending === 'end') return;
   const isBeforeTheLog = !walk.dirtyTailPassed && dirtySequence !== undefined && dirtySequence !== 0 && dirtySequence <= walk.lastSequence;
   if (keyTailIsOlder && (dirtyTailIsOlder || dirtySequence === undefined)) {
-    draft.refuse({
-      place: 'key_tail and dirty_tail',
-      why: 'both are older than the log: where it starts, and what of it is already on the backing device, can not be told',
-      advice: BOTH_TAILS_ADVICE,
-    });
+    const why = 'both are older than the log: where it starts, and what of it is already on the backing device, can not be told';
+    if (takeRecordedTail(draft, why)) cutIfNeeded(draft, bootId);
   } else if (isBeyondDurable(media, walk)) {
     draft.refuse({
       place: placeOf(walk.end),
@@ -201,11 +227,7 @@ export function repairTails(draft: RepairDraft): void {
   const { keyTail, dirtyTail } = media;
   if (keyTail.ok && dirtyTail.ok) return;
   if (!keyTail.ok && !dirtyTail.ok) {
-    draft.refuse({
-      place: 'key_tail and dirty_tail',
-      why: 'both are lost: where the log starts, and what of it is already on the backing device, can not be told',
-      advice: BOTH_TAILS_ADVICE,
-    });
+    takeRecordedTail(draft, 'both are lost: where the log starts, and what of it is already on the backing device, can not be told');
   } else if (dirtyTail.ok) {
     moveDurablePlace(draft, media, dirtyTail, 0);
     copyTail(draft, dirtyTail, 'key_tail');
@@ -215,6 +237,21 @@ export function repairTails(draft: RepairDraft): void {
     copyTail(draft, keyTail, 'dirty_tail');
     draft.step({ place: 'dirty_tail', why: dirtyTail.reason, what: 'take the whole log for not written back', consequence: ALL_DIRTY });
   }
+}
+
+/** Puts both tails where the gateway header says; refuses if it can't. `why`: what is wrong with both. Returns whether it did. */
+function takeRecordedTail(draft: RepairDraft, why: string): boolean {
+  const place = 'key_tail and dirty_tail';
+  const recorded = readRecordedTail(inspectMedia(draft.device));
+  if (!recorded.ok) {
+    draft.refuse({ place, why: `${why}; ${recorded.reason}`, advice: BOTH_TAILS_ADVICE });
+    return false;
+  }
+  // A cut-off between the two leaves both as damaged as they were, or one of them good.
+  copyTail(draft, recorded, 'dirty_tail');
+  copyTail(draft, recorded, 'key_tail');
+  draft.step({ place, why, what: FROM_HEADER, consequence: FROM_HEADER_LOSES });
+  return true;
 }
 
 function cut(draft: RepairDraft, media: InspectedMedia, walk: LogWalk, bootId: string | undefined): void {

@@ -2,7 +2,7 @@
 // outlive it lies on the cache device. All of it is SharedArrayBuffers, so `CacheShared` can be posted to a worker thread as it is.
 //
 // Lock order, outermost first: a subtree's lock, then a data head's, then Word.logLock, then Word.segmentLock. Word.controlLock is
-// taken alone. No lock is held across I/O of any kind, but for controlLock, which guards rare updates of records and may cover a persist.
+// taken first of all; under it only Word.logLock is. No lock is held across I/O of any kind, but for controlLock, which guards rare updates of records and may cover a persist.
 
 import type { CacheTreeState } from './cache-tree.js';
 
@@ -78,9 +78,11 @@ export const NumberWord = {
   dirtyBytes: 5,
   /** Sequence of the newest kset that is on the backing device (all before it are too). */
   writtenSequence: 6,
-  /** Sequence of the durable place that the gateway header names (under controlLock): no kset above it is left behind by key_tail. */
+  /** Sequence of the durable place that the gateway header names (under controlLock). */
   recordedSequence: 7,
-  count: 8,
+  /** Sequence of the kset at the dirty_tail that the gateway header names, 0 if it names none (under controlLock): key_tail does not pass it. */
+  recordedDirtySequence: 8,
+  count: 9,
 } as const;
 
 /** States of a segment. */

@@ -4,7 +4,8 @@
 // that an old program can tell a newer header from a broken one.
 //
 // A third copy, the backup, stands in the superblock's page, which the kernel reads 24 bytes of. It is read only if neither of the two is valid: the
-// page that holds both is then lost, and without the backup the cache would look like one that the kernel made. It says no `durable` place.
+// page that holds both is then lost, and without the backup the cache would look like one that the kernel made. It says no `durable` place and no
+// `dirtyTail`: it is not stored often enough for either to hold.
 
 import { pcacheCrcOfRange } from './crc32c.js';
 import type { Decoded } from './decoded.js';
@@ -39,8 +40,11 @@ export const GATEWAY_HEADER_LAYOUT = structLayout('gateway_header', GATEWAY_HEAD
   durable_sequence: [616, 8],
   durable_segment: [624, 4],
   durable_offset: [628, 4],
+  dirty_tail_sequence: [632, 8],
+  dirty_tail_segment: [640, 4],
+  dirty_tail_offset: [644, 4],
   /** Zero; room for what later versions add. */
-  reserved: [632, GATEWAY_HEADER_BYTES - 632],
+  reserved: [648, GATEWAY_HEADER_BYTES - 648],
 });
 const AT = GATEWAY_HEADER_LAYOUT;
 
@@ -53,6 +57,13 @@ export type GatewayState = (typeof STATES)[number];
 /** A place that the log is known to have reached durably. The log may go on behind it. */
 export interface DurablePlace {
   /** 1 to 2^48 - 1: no kset before the place has a higher sequence, and none behind it one that is not higher. */
+  readonly sequence: number;
+  readonly position: LogPosition;
+}
+
+/** A place that dirty_tail was at, and that key_tail has not passed since. */
+export interface DirtyTailPlace {
+  /** 1 to 2^48 - 1: of the kset that stands there, or will be the next to. */
   readonly sequence: number;
   readonly position: LogPosition;
 }
@@ -73,6 +84,8 @@ export interface GatewayHeader {
   readonly createdMs: number;
   /** Not there: not known. It holds as long as this gateway moves key_tail, and not beyond it (see `log-walk`). */
   readonly durable?: DurablePlace;
+  /** Not there: not known, or a kset of the kernel stood there. It holds as long as this gateway alone uses the cache (see `cache/recorded-tail`). */
+  readonly dirtyTail?: DirtyTailPlace;
 }
 
 /** A header as read, and where from. */
@@ -88,7 +101,7 @@ export interface CurrentGatewayHeader {
 
 /**
  * Why there is no header.
- * - `absent`: neither copy has its magic; the kernel, or another program, made the cache.
+ * - `absent`: neither a copy nor the backup has its magic; the kernel, or another program, made the cache.
  * - `damaged`: there was one, and no copy is valid, nor is the backup.
  * - `newer`: a later version of this program wrote it.
  */
@@ -145,7 +158,8 @@ function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decode
   const backingIdentity = decodeText(bytes, offset + AT.backing_identity, identityBytes);
   if (bootId === undefined) return refused('a boot id that is not ASCII');
   if (backingIdentity === undefined) return refused('a backing identity that is not UTF-8');
-  const durable = decodeDurable(view, offset);
+  const durable = decodePlace(view, offset, AT.durable_sequence, AT.durable_segment, AT.durable_offset);
+  const dirtyTail = decodePlace(view, offset, AT.dirty_tail_sequence, AT.dirty_tail_segment, AT.dirty_tail_offset);
   const header: GatewayHeader = {
     uuid: Uint8Array.from(bytes.subarray(offset + AT.uuid, offset + AT.uuid + 16)),
     volumeBytes: readU64(view, offset + AT.volume_bytes),
@@ -155,16 +169,23 @@ function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decode
     state,
     createdMs: readU64(view, offset + AT.created_ms),
     ...(durable === undefined ? {} : { durable }),
+    ...(dirtyTail === undefined ? {} : { dirtyTail }),
   };
   const problem = gatewayHeaderProblem(header);
   return problem === undefined ? accepted(header) : refused(problem);
 }
 
-function decodeDurable(view: DataView, offset: number): DurablePlace | undefined {
-  const sequence = readU64(view, offset + AT.durable_sequence);
+function decodePlace(
+  view: DataView,
+  offset: number,
+  sequenceAt: number,
+  segmentAt: number,
+  offsetAt: number,
+): DurablePlace | DirtyTailPlace | undefined {
+  const sequence = readU64(view, offset + sequenceAt);
   if (sequence === 0) return undefined;
-  const cacheSegId = view.getUint32(offset + AT.durable_segment, true) as CacheSegId;
-  const segOff = view.getUint32(offset + AT.durable_offset, true) as SegmentOffset;
+  const cacheSegId = view.getUint32(offset + segmentAt, true) as CacheSegId;
+  const segOff = view.getUint32(offset + offsetAt, true) as SegmentOffset;
   return { sequence, position: { cacheSegId, segOff } };
 }
 
@@ -182,6 +203,19 @@ function decodeText(bytes: Uint8Array, offset: number, lengthBytes: number): str
   return same ? text : undefined;
 }
 
+/** The header with these places in the log instead of its own. */
+export function withLogPlaces(
+  { uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs }: GatewayHeader,
+  durable: DurablePlace | undefined,
+  dirtyTail: DirtyTailPlace | undefined,
+): GatewayHeader {
+  return {
+    ...{ uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs },
+    ...(durable === undefined ? {} : { durable }),
+    ...(dirtyTail === undefined ? {} : { dirtyTail }),
+  };
+}
+
 /** Which field of a header can't be stored, or makes no sense; `undefined` if none. */
 export function gatewayHeaderProblem(header: GatewayHeader): string | undefined {
   const { uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, createdMs } = header;
@@ -195,13 +229,16 @@ export function gatewayHeaderProblem(header: GatewayHeader): string | undefined 
   if (!Number.isSafeInteger(sequenceLimit) || sequenceLimit < 1 || sequenceLimit > KSET_SEQUENCE_MAX)
     return `a sequence limit of ${sequenceLimit}`;
   if (!Number.isSafeInteger(createdMs) || createdMs < 0) return `a creation time of ${createdMs} ms`;
-  return header.durable === undefined ? undefined : durableProblem(header.durable);
+  return placeProblem('durable', header.durable) ?? placeProblem('dirty_tail', header.dirtyTail);
 }
 
-function durableProblem({ sequence, position: { cacheSegId, segOff } }: DurablePlace): string | undefined {
-  if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > KSET_SEQUENCE_MAX) return `a durable sequence of ${sequence}`;
-  if (!Number.isInteger(cacheSegId) || cacheSegId < 0 || cacheSegId > 0xffffffff) return `a durable place in segment ${cacheSegId}`;
-  if (!(segOff >= 0 && segOff <= LOG_OFFSET_MAX && segOff % LOG_ALIGNMENT_BYTES === 0)) return `a durable place at offset ${segOff}`;
+function placeProblem(name: string, place: DurablePlace | DirtyTailPlace | undefined): string | undefined {
+  if (place === undefined) return undefined;
+  const { sequence, position } = place;
+  const { cacheSegId, segOff } = position;
+  if (!Number.isSafeInteger(sequence) || sequence < 1 || sequence > KSET_SEQUENCE_MAX) return `a ${name} sequence of ${sequence}`;
+  if (!Number.isInteger(cacheSegId) || cacheSegId < 0 || cacheSegId > 0xffffffff) return `a ${name} place in segment ${cacheSegId}`;
+  if (!(segOff >= 0 && segOff <= LOG_OFFSET_MAX && segOff % LOG_ALIGNMENT_BYTES === 0)) return `a ${name} place at offset ${segOff}`;
   return undefined;
 }
 
@@ -225,7 +262,14 @@ export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
   if (backup?.kind === 'newer') {
     return { ok: false, kind: 'newer', reason: `gateway header of format ${backup.version}, this program knows ${GATEWAY_FORMAT_VERSION}` };
   }
-  if (first.kind === 'absent' && second.kind === 'absent') return { ok: false, kind: 'absent', reason: 'no gateway header' };
+  if (first.kind === 'absent' && second.kind === 'absent') {
+    if (backup?.kind !== 'damaged') return { ok: false, kind: 'absent', reason: 'no gateway header' };
+    return {
+      ok: false,
+      kind: 'damaged',
+      reason: `both copies of the gateway header are gone, and its backup is not valid: ${backup.reason}`,
+    };
+  }
   const reasons = copies.map((copy) => (copy.kind === 'damaged' ? copy.reason : 'absent'));
   return { ok: false, kind: 'damaged', reason: `no valid copy of the gateway header: ${reasons.join(', ')}` };
 }
@@ -235,9 +279,9 @@ export function encodeGatewayHeader(control: Uint8Array, index: CopyIndex, heade
   encodeAt(control, GATEWAY_HEADER_OFFSETS[index], header, generation);
 }
 
-/** The backup of `current`, without its durable place. The caller persists GATEWAY_BACKUP_OFFSET, +GATEWAY_HEADER_BYTES. */
+/** The backup of `current`, without the places in the log. The caller persists GATEWAY_BACKUP_OFFSET, +GATEWAY_HEADER_BYTES. */
 export function writeGatewayBackup(control: Uint8Array, current: Pick<CurrentGatewayHeader, 'value' | 'generation'>): void {
-  encodeAt(control, GATEWAY_BACKUP_OFFSET, current.value, current.generation, { withDurable: false });
+  encodeAt(control, GATEWAY_BACKUP_OFFSET, withLogPlaces(current.value, undefined, undefined), current.generation);
 }
 
 /** The backup by itself; `undefined` if it is not valid. */
@@ -246,13 +290,7 @@ export function readGatewayBackup(control: Uint8Array): GatewayHeader | undefine
   return backup.kind === 'valid' ? backup.value : undefined;
 }
 
-function encodeAt(
-  control: Uint8Array,
-  offset: number,
-  header: GatewayHeader,
-  generation: number,
-  { withDurable = true }: { withDurable?: boolean } = {},
-): void {
+function encodeAt(control: Uint8Array, offset: number, header: GatewayHeader, generation: number): void {
   const problem = gatewayHeaderProblem(header);
   if (problem !== undefined) throw new RangeError(`gateway header: ${problem}`);
   if (!Number.isInteger(generation) || generation < 0 || generation > 0xffffffff)
@@ -271,10 +309,16 @@ function encodeAt(
   control.set(new TextEncoder().encode(header.bootId), offset + AT.boot_id);
   view.setUint32(offset + AT.backing_identity_bytes, identity.byteLength, true);
   control.set(identity, offset + AT.backing_identity);
-  if (header.durable !== undefined && withDurable) {
-    writeU64(view, offset + AT.durable_sequence, header.durable.sequence);
-    view.setUint32(offset + AT.durable_segment, header.durable.position.cacheSegId, true);
-    view.setUint32(offset + AT.durable_offset, header.durable.position.segOff, true);
+  const { durable, dirtyTail } = header;
+  if (durable !== undefined) {
+    writeU64(view, offset + AT.durable_sequence, durable.sequence);
+    view.setUint32(offset + AT.durable_segment, durable.position.cacheSegId, true);
+    view.setUint32(offset + AT.durable_offset, durable.position.segOff, true);
+  }
+  if (dirtyTail !== undefined) {
+    writeU64(view, offset + AT.dirty_tail_sequence, dirtyTail.sequence);
+    view.setUint32(offset + AT.dirty_tail_segment, dirtyTail.position.cacheSegId, true);
+    view.setUint32(offset + AT.dirty_tail_offset, dirtyTail.position.segOff, true);
   }
   view.setUint32(offset + AT.crc, pcacheCrcOfRange(control, offset + AT.format_version, offset + GATEWAY_HEADER_BYTES), true);
 }

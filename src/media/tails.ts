@@ -12,7 +12,7 @@ import type { LogPosition } from './log-position.js';
 import { positionProblem } from './log-position.js';
 import { structLayout } from './struct-layout.js';
 import type { CopyOffsets, Current, CurrentCopy, NoCopy, RecordCodec, RecordRead } from './two-copy-record.js';
-import { readRecord, writeRecord } from './two-copy-record.js';
+import { chooseCopy, readRecord, writeRecord } from './two-copy-record.js';
 
 export const TAIL_BYTES = 16;
 export const TAIL_LAYOUT = structLayout('tail', TAIL_BYTES, { header: [0, 8], cache_seg_id: [8, 4], seg_off: [12, 4] });
@@ -44,6 +44,14 @@ function codecFor(name: TailName, segmentCount: number): RecordCodec<LogPosition
 /** `control`: device bytes from 0. `segmentCount`: n_segs of cache_info. */
 export function readTail(control: Uint8Array, name: TailName, segmentCount: number): RecordRead<LogPosition> {
   return readRecord(codecFor(name, segmentCount), control, TAIL_OFFSETS[name]);
+}
+
+/** Whether this gateway wrote either tail last. It has always stored a header before. */
+export function tailsAreStamped(control: Uint8Array): boolean {
+  return Object.values(TAIL_OFFSETS).some((offsets) => {
+    const current = chooseCopy(control, offsets, TAIL_BYTES);
+    return current.index !== 'none' && current.stamp !== undefined;
+  });
 }
 
 /** The stamp of a tail at `position`; `sequence`: of the kset there, 0 to 2^48 - 1. */

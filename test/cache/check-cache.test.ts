@@ -243,8 +243,8 @@ test('keys in a log segment, with unknown flags, with a generation of the future
     examineCache(device).findings.map(({ severity, code, place }) => `${severity} ${code} ${place}`),
     [
       'warning key key 1 of kset 0:0',
-      'error key-generation key 2 of kset 0:0',
       'warning kset kset 0:184',
+      'warning key-generation key 2 of kset 0:0',
       'error key-segment segment 0',
       'info stale-keys log',
     ],
@@ -322,15 +322,19 @@ test('damage before dirty_tail costs nothing that the backing device lacks, and 
   t.is(totals.dirtyBytes, 4096);
 });
 
-test('without key_tail the log is read from dirty_tail, without both not at all', (t) => {
+test('without key_tail the log is read from dirty_tail, without both from where the header says, and else not at all', (t) => {
   const device = formatted();
   useVolume(device, (volume) => volume.write(0, pattern(4096, 1)));
   const control = device.control.bytes;
   for (const offset of KEY_TAIL_OFFSETS) control.fill(1, offset, offset + 16);
   t.like(examineCache(device), { findings: [{ code: 'tail', place: 'key_tail' }], totals: { keys: 1, dirtyBytes: 4096 } });
   for (const offset of DIRTY_TAIL_OFFSETS) control.fill(1, offset, offset + 16);
+  t.like(examineCache(device), { findings: [{ place: 'key_tail' }, { place: 'dirty_tail' }], totals: { keys: 1, dirtyBytes: 4096 } });
+  t.regex(problemsOf(device)[0]!.message, /but the gateway header says where dirty_tail was, and a repair from there loses nothing$/);
+  // The backup of the header does not say it.
+  control.fill(0, 0, 4096);
   t.like(examineCache(device), {
-    findings: [{ place: 'key_tail' }, { place: 'dirty_tail' }, { code: 'log-damaged' }],
+    findings: [{ place: 'key_tail' }, { place: 'dirty_tail' }, { place: 'gateway header' }, { code: 'log-damaged' }],
     totals: { keys: 0 },
   });
 });

@@ -1,6 +1,7 @@
 import test from 'ava';
 import { examineCache } from '../../src/cache/check-cache.js';
 import { readCacheMedia } from '../../src/cache/cache-media.js';
+import { planRepair } from '../../src/cache/repair-plan.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 import { PcacheError, messageOf } from '../../src/errors.js';
 import { InlineVolume } from '../../src/gateway/inline-volume.js';
@@ -191,7 +192,7 @@ test('damage to one copy of a tail or of the header changes nothing, and losing 
   }
 });
 
-test('an older version of the tails is refused once segments behind them were reused', (t) => {
+test('an older version of the tails is refused once segments behind them were reused, and a repair from the header loses nothing', (t) => {
   const rig = smallRig();
   const volume = openSmall(rig);
   const older: Uint8Array[] = [];
@@ -206,20 +207,27 @@ test('an older version of the tails is refused once segments behind them were re
   volume.close();
   const current = rig.device.control.bytes.slice();
   const outcomes = new Set<string>();
+  const showsLatest = (copy: Rig, name: string): void => {
+    const again = openSmall(copy);
+    again.writeBackAll();
+    for (let sector = 0; sector < 3; sector++) {
+      const last = 1500 - 3 + sector;
+      t.deepEqual(copy.backing.content(sector * 512, 512), payload(last, 512).slice(), `${name}, sector ${sector}`);
+    }
+  };
   for (const [age, tails] of older.entries()) {
     rig.device.control.bytes.set(tails, 0x4000);
+    const copy = new Rig({ volumeBytes: VOLUME_BYTES, devices: { device: rig.device.fork(), backing: rig.backing.fork() } });
     let why = 'it was served';
     try {
-      const copy = new Rig({ volumeBytes: VOLUME_BYTES, devices: { device: rig.device.fork(), backing: rig.backing.fork() } });
-      const again = openSmall(copy);
-      again.writeBackAll();
-      for (let sector = 0; sector < 3; sector++) {
-        const last = 1500 - 3 + sector;
-        t.deepEqual(copy.backing.content(sector * 512, 512), payload(last, 512).slice(), `tails ${age}, sector ${sector}`);
-      }
+      showsLatest(copy, `tails ${age}`);
     } catch (error) {
       t.is(error instanceof PcacheError && error.code, 'damaged');
       why = messageOf(error);
+      const { refusals, loss } = planRepair(copy.device, { bootId: bootIdOf(1) });
+      t.deepEqual(refusals, [], `tails ${age}`);
+      t.is(loss, undefined, `tails ${age}`);
+      showsLatest(copy, `tails ${age}, repaired`);
     }
     outcomes.add(why.replaceAll(/[0-9]+/g, 'N'));
     rig.device.control.bytes.set(current);

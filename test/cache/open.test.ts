@@ -2,7 +2,9 @@
 
 import test from 'ava';
 import { readCacheMedia } from '../../src/cache/cache-media.js';
+import { examineCache } from '../../src/cache/check-cache.js';
 import { formatCache } from '../../src/cache/format.js';
+import { planRepair } from '../../src/cache/repair-plan.js';
 import { SimulatedBackingDevice } from '../../src/device/simulated-backing-device.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 import { SimulatedCacheDevice } from '../../src/device/simulated-cache-device.js';
@@ -10,7 +12,8 @@ import { PcacheError } from '../../src/errors.js';
 import { readGatewayHeader } from '../../src/media/gateway-header.js';
 import { KEY_BYTES, KSET_HEADER_BYTES, SEGMENT_BYTES, SEGMENT_DATA_OFFSET, SEGMENTS_OFFSET } from '../../src/media/layout.js';
 import type { PhysicalSegmentId } from '../../src/media/layout.js';
-import { fingerprint, MIB, Rig, sameBytes } from '../support/model-rig.js';
+import { readTail, writeTail } from '../../src/media/tails.js';
+import { bootIdOf, fingerprint, MIB, Rig, sameBytes } from '../support/model-rig.js';
 import { payload } from '../support/model-payload.js';
 
 /** Opens, which must be refused with one line and without a change. */
@@ -136,6 +139,41 @@ test('a cache belongs to the backing device that it was first opened with, by si
   rig.open({ backing: other, adopt: true }).close();
   t.is(refused(rig).code, 'mismatch', 'it belongs to the other one now');
   rig.open({ backing: other }).close();
+});
+
+test('a cache whose gateway header is lost with its backup is refused, be the backup damaged or gone, and nothing is changed', (t) => {
+  for (const spoil of [
+    (control: Uint8Array) => (control[0x1900]! ^= 1),
+    (control: Uint8Array) => control.fill(0, 0x1800, 0x2000),
+    // The kernel has stored one of the tails since.
+    (control: Uint8Array) => {
+      control.fill(0, 0x1800, 0x2000);
+      const current = readTail(control, 'key_tail', 5);
+      if (current.ok) writeTail(control, 'key_tail', current.value, writeTail(control, 'key_tail', current.value, current));
+    },
+  ]) {
+    const rig = usedCache(true);
+    const { bytes } = rig.device.control;
+    bytes.fill(0, 0, 0x1000);
+    spoil(bytes);
+    const { code, message, changed } = refused(rig);
+    t.is(code, 'damaged', message);
+    t.regex(message, /gateway header/);
+    t.false(changed);
+    const errors = examineCache(rig.device).findings.filter(({ severity }) => severity === 'error');
+    t.deepEqual(
+      errors.map((finding) => finding.code),
+      ['gateway-header'],
+    );
+    const bootId = bootIdOf(1);
+    const copy = rig.device.fork();
+    t.is(planRepair(copy, { bootId }).refusals.length, 1, 'which backing device it belongs to is not made up');
+    t.deepEqual(planRepair(copy, { bootId, forgetLostHeader: true }).refusals, []);
+    const known = new Rig({ volumeBytes: 16 * MIB, devices: { device: copy, backing: rig.backing } });
+    const volume = known.open();
+    t.true(sameBytes(volume.read(4096, 4096), payload(1, 4096)), 'who knows it has everything');
+    volume.close();
+  }
 });
 
 test('a cache without a gateway header, as the kernel makes it, is taken and bound', (t) => {

@@ -67,6 +67,13 @@ test('a copy begins as the format says', (t) => {
 
 test('every header that can be stored comes back', (t) => {
   const text = fc.string({ unit: 'binary', maxLength: 120 });
+  const place = fc.record({
+    sequence: fc.integer({ min: 1, max: KSET_SEQUENCE_MAX }),
+    position: fc.record({
+      cacheSegId: fc.nat(0xffffffff).map((id) => id as CacheSegId),
+      segOff: fc.nat(LOG_OFFSET_MAX / 8).map((unit) => (unit * 8) as SegmentOffset),
+    }),
+  });
   const header = fc.record({
     uuid: fc.uint8Array({ minLength: 16, maxLength: 16 }),
     volumeBytes: fc.nat(2 ** 35).map((sectors) => sectors * 512),
@@ -75,13 +82,8 @@ test('every header that can be stored comes back', (t) => {
     sequenceLimit: fc.integer({ min: 1, max: KSET_SEQUENCE_MAX }),
     state: fc.constantFrom('clean' as const, 'open' as const),
     createdMs: fc.maxSafeNat(),
-    durable: fc.record({
-      sequence: fc.integer({ min: 1, max: KSET_SEQUENCE_MAX }),
-      position: fc.record({
-        cacheSegId: fc.nat(0xffffffff).map((id) => id as CacheSegId),
-        segOff: fc.nat(LOG_OFFSET_MAX / 8).map((unit) => (unit * 8) as SegmentOffset),
-      }),
-    }),
+    durable: place,
+    dirtyTail: place,
   });
   const control = controlArea();
   fc.assert(
@@ -164,10 +166,10 @@ test('what the log is known to have reached stands behind the identity, and a ve
   t.deepEqual(readGatewayHeader(control), { ok: true, value: HEADER, index: 0, generation: 1, otherValid: false });
 });
 
-test('with both copies gone the backup is read, without a durable place; the next write goes to copy 0', (t) => {
+test('with both copies gone the backup is read, without places in the log; the next write goes to copy 0', (t) => {
   const control = controlArea();
   const durable: DurablePlace = { sequence: 9, position: { cacheSegId: 1 as CacheSegId, segOff: 64 as SegmentOffset } };
-  const written = writeGatewayHeader(control, { ...HEADER, durable }, undefined);
+  const written = writeGatewayHeader(control, { ...HEADER, durable, dirtyTail: durable }, undefined);
   writeGatewayBackup(control, written);
   t.deepEqual(readGatewayHeader(control), { ok: true, ...written });
   t.true(control.subarray(0x1000, 0x1800).every((byte) => byte === 0));
@@ -183,7 +185,13 @@ test('with both copies gone the backup is read, without a durable place; the nex
   viewOf(control).setUint32(0x1800, pcacheCrcOfRange(control, 0x1804, 0x2000), true);
   t.like(readGatewayHeader(control), { ok: false, kind: 'newer' });
   control[0x1900]! ^= 1;
-  t.like(readGatewayHeader(control), { ok: false, kind: 'absent' });
+  t.deepEqual(readGatewayHeader(control), {
+    ok: false,
+    kind: 'damaged',
+    reason: 'both copies of the gateway header are gone, and its backup is not valid: bad CRC',
+  });
+  control[0x1808]! ^= 1;
+  t.like(readGatewayHeader(control), { ok: false, kind: 'absent' }, 'what is there is no backup');
   t.is(readGatewayBackup(control), undefined);
 });
 

@@ -86,7 +86,10 @@ test('the fields of every structure are where they already are', (t) => {
     durable_sequence: 616,
     durable_segment: 624,
     durable_offset: 628,
-    reserved: 632,
+    dirty_tail_sequence: 632,
+    dirty_tail_segment: 640,
+    dirty_tail_offset: 644,
+    reserved: 648,
   });
   t.deepEqual(
     [

@@ -11,6 +11,7 @@
 import { examineCache } from '../../src/cache/check-cache.js';
 import type { Finding } from '../../src/cache/check-finding.js';
 import { readCacheMedia } from '../../src/cache/cache-media.js';
+import { planRepair } from '../../src/cache/repair-plan.js';
 import { findStagedKsets, forEachKeyOf } from '../../src/cache/staged-ksets.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 import type { SimulatedBackingDevice } from '../../src/device/simulated-backing-device.js';
@@ -166,6 +167,29 @@ export class DamageMatrix {
     const damaged = this.#cache.pristine.slice();
     const range = this.#damage(damaged, this.#structures.get(place)![index]!, kind, version);
     return this.#run(`${place} ${index} (media ${range.start}, version ${version})`, kind, damaged, range);
+  }
+
+  /** All four copies of the tails zeroed, and repaired: whether it could be. Throws if anything is lost or wrong then. */
+  loseAndRepairTails(): boolean {
+    const { media, pristine, device, bootId, latest } = this.#cache;
+    device.control.bytes.fill(0, KEY_TAIL_OFFSETS[0], KEY_TAIL_OFFSETS[0] + 64);
+    try {
+      const plan = planRepair(device, { bootId });
+      if (plan.refusals.length > 0) return false;
+      if (plan.loss !== undefined) throw new TrialProblem('writes are given up');
+      const backing = this.#backing.fork();
+      const volume = this.#cache.open(backing);
+      const every = (): boolean => true;
+      this.#states([latest], this.#readAll(volume, []).content, every, 'the volume');
+      this.#drain(volume);
+      this.#states([latest], backing.content(), every, 'the backing device after writeback');
+      this.#states([latest], this.#readAll(volume, []).content, every, 'the volume after writeback');
+      volume.close();
+      return true;
+    } finally {
+      device.killProcess();
+      media.restore(pristine);
+    }
   }
 
   #run(place: string, kind: DamageKind, damaged: Uint8Array, range: KeyPayload): Trial {
