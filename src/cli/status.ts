@@ -48,7 +48,7 @@ async function statusOf(path: string, output: Output): Promise<StatusSnapshot | 
       hint:
         failure === undefined
           ? 'pcache status lists the mounted ones.'
-          : `Nothing that was acknowledged is lost. Its log is ${failure.log}`,
+          : `Its log is ${failure.log}; pcache check says what state the cache is in.`,
     });
   }
   // Loaded only here: it maps the device.

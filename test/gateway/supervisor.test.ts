@@ -204,7 +204,7 @@ test('an engine that dies five times within a minute is given up: unmounted, the
     stdout: '',
     stderr:
       `pcache: ${gateway.mountpoint}: not a mounted pcache volume: the last one ended: engine: died too often: killed by SIGKILL\n` +
-      `hint: Nothing that was acknowledged is lost. Its log is ${gateway.paths.log}\n`,
+      `hint: Its log is ${gateway.paths.log}; pcache check says what state the cache is in.\n`,
   });
 });
 
