@@ -70,3 +70,13 @@ export class Client {
     });
   }
 }
+
+/** So many clients for the time of `body`. */
+export async function withClients(count: number, body: (clients: Client[]) => Promise<void>): Promise<void> {
+  const clients = Array.from({ length: count }, () => new Client());
+  try {
+    await body(clients);
+  } finally {
+    await Promise.all(clients.map((client) => client.close()));
+  }
+}

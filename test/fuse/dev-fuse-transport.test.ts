@@ -11,7 +11,7 @@ import { abortConnection, connectionNumber } from '../../src/fuse/connection.js'
 import { unmountFuse } from '../../src/fuse/mount.js';
 import { describeMountUser, whoUses } from '../../src/fuse/who-uses.js';
 import { isRoot } from '../support/tmp.js';
-import { Client } from './client.js';
+import { withClients } from './client.js';
 import { pattern } from './conformance.js';
 import { COUNT_AFTER_REPLY, COUNT_PENDING, COUNT_RESENT } from './memory-file-system.js';
 import { MemoryMount, whyNoFuse, type MemoryMountOptions } from './memory-mount.js';
@@ -38,15 +38,6 @@ const mountTest = (
   if (skip === undefined) test.serial(title, implementation);
   else test.serial.skip(`${title} (${skip})`, implementation);
 };
-
-async function withClients(count: number, body: (clients: Client[]) => Promise<void>): Promise<void> {
-  const clients = Array.from({ length: count }, () => new Client());
-  try {
-    await body(clients);
-  } finally {
-    await Promise.all(clients.map((client) => client.close()));
-  }
-}
 
 /** The server tells of its errors in messages, which may come after the answer that the client got. Bounded by the test's timeout. */
 async function reported(mount: MemoryMount, count: number): Promise<void> {

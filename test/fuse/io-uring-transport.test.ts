@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import test, { type ExecutionContext } from 'ava';
 import { abortConnection, connectionNumber } from '../../src/fuse/connection.js';
 import { ringQueueCount } from '../../src/fuse/io-uring-transport.js';
-import { Client } from './client.js';
+import { withClients } from './client.js';
 import { pattern } from './conformance.js';
 import { COUNT_AFTER_REPLY, COUNT_PENDING } from './memory-file-system.js';
 import { MemoryMount, whyNoFuse, type MemoryMountOptions } from './memory-mount.js';
@@ -33,15 +33,6 @@ const mountTest = (
   if (skip === undefined) test.serial(title, implementation);
   else test.serial.skip(`${title} (${skip})`, implementation);
 };
-
-async function withClients(count: number, body: (clients: Client[]) => Promise<void>): Promise<void> {
-  const clients = Array.from({ length: count }, () => new Client());
-  try {
-    await body(clients);
-  } finally {
-    await Promise.all(clients.map((client) => client.close()));
-  }
-}
 
 mountTest('requests are answered by the rings and by other threads, and no slot is lost', { slotCount: 4 }, async (t, mount) => {
   await withClients(6, async (clients) => {
