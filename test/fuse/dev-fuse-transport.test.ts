@@ -11,7 +11,7 @@ import { abortConnection, connectionNumber } from '../../src/fuse/connection.js'
 import { unmountFuse } from '../../src/fuse/mount.js';
 import { describeMountUser, whoUses } from '../../src/fuse/who-uses.js';
 import { isRoot } from '../support/tmp.js';
-import { withClients } from './client.js';
+import { Client, withClients } from './client.js';
 import { pattern } from './conformance.js';
 import { COUNT_AFTER_REPLY, COUNT_PENDING, COUNT_RESENT } from './memory-file-system.js';
 import { MemoryMount, whyNoFuse, type MemoryMountOptions } from './memory-mount.js';
