@@ -186,6 +186,7 @@ test('recover works without superblock, tails and records that follow from other
   const damages: [name: string, at: number, bytes: number][] = [
     ['superblock', SUPERBLOCK_OFFSET, 4096],
     ['key_tail', KEY_TAIL_OFFSETS[0], 32],
+    ['both tails', KEY_TAIL_OFFSETS[0], 64],
     ['dirty_tail', DIRTY_TAIL_OFFSETS[0], 32],
     ['cache_info', CACHE_INFO_OFFSETS[0], 8192],
     ['gateway header', 0, 4096],
@@ -264,9 +265,10 @@ test('--salvage writes what is whole behind the damage too, in order, and says t
   t.is(hashOf(cache.cachePath), before);
 });
 
-test('recover refuses a cache whose tails are both lost, says why, and changes nothing', async (t) => {
+test('recover refuses a cache whose tails are both lost, and the header that names a place for them too, says why, and changes nothing', async (t) => {
   const cache = flushedWrites(t);
   overwrite(cache.cachePath, KEY_TAIL_OFFSETS[0], new Uint8Array(64));
+  overwrite(cache.cachePath, 0, new Uint8Array(4096));
   const before = [hashOf(cache.cachePath), hashOf(cache.backingPath)];
   isRefused(
     t,

@@ -123,6 +123,8 @@ test('a backup is never written over, and one that is not whole or of another ca
 test('what can not be repaired safely is said, and nothing is changed', async (t) => {
   const { cachePath, folder } = cacheWithDamagedLog(t);
   overwrite(cachePath, KEY_TAIL_OFFSETS[0], new Uint8Array(64).fill(0xee));
+  // The header, which names a place for them; its backup does not.
+  overwrite(cachePath, 0, new Uint8Array(4096));
   overwrite(cachePath, SUPERBLOCK_OFFSET, new Uint8Array(24));
   const before = hashOf(cachePath);
   const result = await pcache('check', cachePath, '--repair', '--yes');
