@@ -45,7 +45,7 @@ export function serveQueue(options: QueueOptions): QueueEnd {
   let slot: RequestSlot | undefined;
   try {
     while (Atomics.load(stopWord, 0) === 0) {
-      slot ??= slots.take(SLOT_WAIT_MS);
+      slot ??= slots.take(SLOT_WAIT_MS)?.touch();
       // All slots are with other threads: the kernel keeps further requests until one comes back.
       if (slot === undefined) continue;
       const length = read(fd, slot.requestAddress, slot.requestCapacityBytes);

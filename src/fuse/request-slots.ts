@@ -5,8 +5,8 @@
 //   the new owner sees everything the old one stored.
 // - The operation's structure and header of a request (at most 80 bytes) end where the payload area begins. So a WRITE's payload is
 //   page-aligned, and the answer to a READ may be put together in the payload area without damaging the request.
-// - A slot's memory is touched when the slot is first used, all of it, and the slot given back last is taken first: slots that were never used cost
-//   nothing.
+// - A slot's memory is touched only when it is used (by a queue worker all of it, see `touch`), and the slot given back last is taken first: slots that were
+//   never used cost nothing.
 //
 // One slot:   0            16             1024          1536         3928         4096               +maxWrite      +4096         +16 KiB
 //             | out header | small answer | ring header | ring iovec | in headers | payload ....... | names' slack | reply iovec |
@@ -128,10 +128,10 @@ export class RequestSlots {
    */
   take(timeoutMs: number): RequestSlot | undefined {
     const index = this.#pop();
-    if (index >= 0) return this.slot(index).touch();
+    if (index >= 0) return this.slot(index);
     Atomics.wait(this.handle.words, WORD_FREE_COUNT, 0, timeoutMs);
     const second = this.#pop();
-    return second < 0 ? undefined : this.slot(second).touch();
+    return second < 0 ? undefined : this.slot(second);
   }
 
   /** Gives a slot back, by its owner, once: to the ring whose entry it is, or to all. */
