@@ -3,11 +3,9 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
-import { SECTOR_BYTES, SEGMENTS_OFFSET, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
-import { readCacheMedia } from './cache-media.js';
+import { SECTOR_BYTES, SEGMENTS_OFFSET } from '../media/layout.js';
 import { inspectMedia } from './inspect-media.js';
-import { endOfKeys } from './inspect-recovery.js';
-import { openCache } from './open.js';
+import { openUnbound } from './open-unbound.js';
 
 export type DeviceContent =
   | { readonly kind: 'empty' }
@@ -30,31 +28,12 @@ export function describeContent(device: CacheDevice, bootId: string): DeviceCont
     return describeStart(startOf(device));
   }
   try {
-    const dirtyBytes = dirtyBytesOf(device, bootId);
+    const { dirtyBytes } = openUnbound(device, bootId).replay;
     return dirtyBytes === 0 ? { kind: 'clean-cache' } : { kind: 'dirty-cache', dirtyBytes };
   } catch (error) {
     if (!(error instanceof PcacheError)) throw error;
     return { kind: 'damaged-cache', reason: error.message };
   }
-}
-
-function dirtyBytesOf(device: CacheDevice, bootId: string): number {
-  const media = readCacheMedia(device);
-  const boundBytes = media.gatewayHeader?.volumeBytes ?? 0;
-  const leastBytes = Math.max(SUBTREE_BYTES, Math.ceil(endOfKeys(media) / SUBTREE_BYTES) * SUBTREE_BYTES);
-  const { replay } = openCache(device, {
-    volumeBytes: boundBytes === 0 ? Math.min(VOLUME_BYTES_MAX, leastBytes) : boundBytes,
-    backingIdentity: '',
-    adopt: true,
-    bootId,
-    writers: 1,
-    counterSlices: 1,
-    readOnly: true,
-    newUuid: new Uint8Array(16),
-    nowMs: 0,
-    clock: () => 0,
-  });
-  return replay.dirtyBytes;
 }
 
 function startOf(device: CacheDevice): Uint8Array {

@@ -4,11 +4,8 @@
 
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
-import { readCacheMedia } from './cache-media.js';
 import { inspectMedia } from './inspect-media.js';
-import { endOfKeys } from './inspect-recovery.js';
-import { openCache } from './open.js';
+import { openUnbound } from './open-unbound.js';
 import type { Refusal, RepairStep } from './repair-draft.js';
 import { RepairDraft } from './repair-draft.js';
 import { repairGatewayHeader } from './repair-header.js';
@@ -49,21 +46,7 @@ export function planRepair(copy: CacheDevice, options: RepairOptions): RepairPla
 
 function tryOut(draft: RepairDraft, bootId: string): void {
   try {
-    const media = readCacheMedia(draft.device);
-    const boundBytes = media.gatewayHeader?.volumeBytes ?? 0;
-    const leastBytes = Math.max(SUBTREE_BYTES, Math.ceil(endOfKeys(media) / SUBTREE_BYTES) * SUBTREE_BYTES);
-    openCache(draft.device, {
-      volumeBytes: boundBytes === 0 ? Math.min(VOLUME_BYTES_MAX, leastBytes) : boundBytes,
-      backingIdentity: '',
-      adopt: true,
-      bootId,
-      writers: 1,
-      counterSlices: 1,
-      readOnly: true,
-      newUuid: new Uint8Array(16),
-      nowMs: 0,
-      clock: () => 0,
-    });
+    openUnbound(draft.device, bootId);
   } catch (error) {
     if (!(error instanceof PcacheError) || error.code === 'internal') throw error;
     draft.refuse({

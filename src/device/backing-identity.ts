@@ -15,6 +15,7 @@ import * as path from 'node:path';
 import type { DeviceFile } from './device-file.js';
 import { majorMinorOf } from './device-number.js';
 import { birthTimeOf, fileSystemOf } from './libc.js';
+import { systemText } from './system-text.js';
 import { errnoOf } from './system-error.js';
 
 /** Identity of an open backing device. `sysfs` is another root than /sys in tests. */
@@ -49,14 +50,14 @@ export function blockIdentity(majorMinor: string, sysfs = '/sys'): string {
 }
 
 function folderIdentity(folder: string, sysfs: string): string | undefined {
-  if (attribute(folder, 'partition') !== undefined) {
-    const uuid = /^PARTUUID=(\S+)$/m.exec(attribute(folder, 'uevent') ?? '')?.[1];
+  if (systemText(folder, 'partition') !== undefined) {
+    const uuid = /^PARTUUID=(\S+)$/m.exec(systemText(folder, 'uevent') ?? '')?.[1];
     if (uuid !== undefined) return `block:partuuid:${uuid.toLowerCase()}`;
     const parent = folderIdentity(path.dirname(folder), sysfs);
-    return parent === undefined ? undefined : `${parent}+part@${attribute(folder, 'start') ?? '?'}`;
+    return parent === undefined ? undefined : `${parent}+part@${systemText(folder, 'start') ?? '?'}`;
   }
-  const loopFile = attribute(folder, 'loop/backing_file');
-  if (loopFile !== undefined) return loopIdentity(loopFile, attribute(folder, 'loop/offset') ?? '0', sysfs);
+  const loopFile = systemText(folder, 'loop/backing_file');
+  if (loopFile !== undefined) return loopIdentity(loopFile, systemText(folder, 'loop/offset') ?? '0', sysfs);
   const kinds = [
     ['dm-uuid', 'dm/uuid'],
     ['md-uuid', 'md/uuid'],
@@ -66,7 +67,7 @@ function folderIdentity(folder: string, sysfs: string): string | undefined {
     ['serial', 'device/serial'],
   ] as const;
   for (const [kind, name] of kinds) {
-    const value = attribute(folder, name);
+    const value = systemText(folder, name);
     if (value !== undefined) return `block:${kind}:${value.replaceAll(/\s+/g, '_')}`;
   }
   return undefined;
@@ -86,16 +87,5 @@ function loopIdentity(file: string, offset: string, sysfs: string): string | und
     return `loop-of:${backingIdentityOf({ fd, kind }, sysfs)}+${offset}`;
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Trimmed content of a file of sysfs; undefined if it is missing, unreadable or empty. */
-function attribute(folder: string, name: string): string | undefined {
-  try {
-    const text = fs.readFileSync(path.join(folder, name), 'utf8').trim();
-    return text === '' ? undefined : text;
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return undefined;
   }
 }

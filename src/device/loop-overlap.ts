@@ -13,6 +13,7 @@ import { majorMinorOf } from './device-number.js';
 import { errno } from './errno-codes.js';
 import { flock } from './libc.js';
 import { LOCK_NB, LOCK_SH } from './linux-constants.js';
+import { systemText } from './system-text.js';
 import { errnoOf } from './system-error.js';
 
 const MAY_NOT_ANSWER = /^(fuse|nfs|cifs|smb|9p|ceph|afs|glusterfs)/;
@@ -38,7 +39,7 @@ export function requireNotUsedByOtherName(file: { path: string; fd: number; kind
     if (isUsed(layer)) throw new PcacheError('in-use', `${file.path}: in use: what is below it, ${layer.name}, is in use itself`);
   }
   for (const loop of loopNames()) {
-    const number = textOf(`/sys/block/${loop}`, 'dev');
+    const number = systemText(`/sys/block/${loop}`, 'dev');
     if (number === undefined) continue;
     const top: Layer = { key: `block ${number}`, name: `/dev/${loop}`, kind: 'block', startBytes: 0, endBytes: sizeOf(loop) };
     if (layers.some(({ key }) => key === top.key)) continue;
@@ -66,7 +67,7 @@ function layersBelow(top: Layer, ownDevice: number): Layer[] {
   while (layer.kind === 'block' && layers.length < LAYERS_MAX) {
     const folder = folderOf(layer.key.slice('block '.length));
     if (folder === undefined) break;
-    const startSector = textOf(folder, 'partition') === undefined ? undefined : Number(textOf(folder, 'start'));
+    const startSector = systemText(folder, 'partition') === undefined ? undefined : Number(systemText(folder, 'start'));
     // The kernel itself keeps users of a disk and of its partitions apart, so the disk is a layer only for the sake of what is below it.
     const disk = startSector === undefined ? folder : path.dirname(folder);
     const below = belowOf(path.basename(disk), ownDevice);
@@ -81,13 +82,13 @@ function layersBelow(top: Layer, ownDevice: number): Layer[] {
 /** The part of its file that a loop device shows; undefined if it is none, or its file can't be looked at. */
 function belowOf(loop: string, ownDevice: number): Layer | undefined {
   const folder = `/sys/block/${loop}`;
-  const file = textOf(folder, 'loop/backing_file');
+  const file = systemText(folder, 'loop/backing_file');
   if (file === undefined) return undefined;
   const mount = mountOf(file);
   if (mount !== undefined && MAY_NOT_ANSWER.test(mount.type) && mount.device !== majorMinorOf(ownDevice)) return undefined;
   try {
     const stat = fs.statSync(file);
-    const startBytes = Number(textOf(folder, 'loop/offset') ?? 0);
+    const startBytes = Number(systemText(folder, 'loop/offset') ?? 0);
     const kind = stat.isBlockDevice() ? 'block' : 'file';
     return { key: keyOf(stat), name: file, kind, startBytes, endBytes: startBytes + sizeOf(loop) };
   } catch (error) {
@@ -98,7 +99,7 @@ function belowOf(loop: string, ownDevice: number): Layer | undefined {
 }
 
 function sizeOf(disk: string): number {
-  return Number(textOf(`/sys/block/${disk}`, 'size') ?? 0) * 512;
+  return Number(systemText(`/sys/block/${disk}`, 'size') ?? 0) * 512;
 }
 
 function loopNames(): string[] {
@@ -123,7 +124,7 @@ function folderOf(majorMinor: string): string | undefined {
 /** The mount that a path is on, by its name alone. */
 function mountOf(file: string): { device: string; type: string } | undefined {
   let best: { device: string; type: string; length: number } | undefined;
-  for (const line of (textOf('/proc/self', 'mountinfo') ?? '').split('\n')) {
+  for (const line of (systemText('/proc/self', 'mountinfo') ?? '').split('\n')) {
     // 36 35 98:0 /root /mountpoint options ... - type source options
     const [before, after] = line.split(' - ');
     const fields = before!.split(' ');
@@ -154,16 +155,5 @@ function isUsed({ name, kind }: Layer): boolean {
     return true;
   } finally {
     fs.closeSync(fd);
-  }
-}
-
-/** Trimmed content of a file of sysfs or /proc; undefined if it is missing, unreadable or empty. */
-function textOf(folder: string, name: string): string | undefined {
-  try {
-    const text = fs.readFileSync(path.join(folder, name), 'utf8').trim();
-    return text === '' ? undefined : text;
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return undefined;
   }
 }
