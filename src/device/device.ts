@@ -1,6 +1,7 @@
 // What the rest of the program knows of the two devices. Implementations: `mapped-cache-device` and `simulated-cache-device`,
 // `file-backing-device` and `simulated-backing-device`.
 
+import type { BackingQueue } from './backing-queue.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
 
 /** One segment of the cache device, seen through several views of the same 16 MiB of memory. */
@@ -63,5 +64,7 @@ export interface BackingDevice {
   isHole(offsetBytes: number, lengthBytes: number): boolean;
   /** Makes everything written durable. Throws PcacheError `io`; after a failure nothing written since the last good flush counts as durable. */
   flush(): void;
+  /** For `openBackingQueue`: takes up to `depth` requests at a time. Without it each is done when it is submitted. */
+  queue?(depth: number): BackingQueue;
   close(): void;
 }
