@@ -151,6 +151,41 @@ export class CacheTree {
     return this.#subtrees.reserve(subtree, extents);
   }
 
+  /** Copies all extents of a subtree, three words each, to the start of `target`, which has room for 8192. Returns their number. */
+  copyExtents(subtree: number, target: Int32Array): number {
+    const count = this.#subtrees.count(subtree);
+    const words = this.#subtrees.words(subtree);
+    const base = this.#subtrees.base(subtree);
+    for (let i = 0; i < count * EXTENT_WORDS; i++) target[i] = words[base + i]!;
+    return count;
+  }
+
+  /**
+   * Replaces all extents of a subtree by the first `count` of `extents`, which are payload, and as the invariants want them. Returns false, having
+   * changed nothing, if there is no memory for them.
+   */
+  load(subtree: number, extents: Int32Array, count: number): boolean {
+    const subtrees = this.#subtrees;
+    const before = subtrees.count(subtree);
+    this.#countAll(subtree, before, -1);
+    // What is there is not worth copying into a larger block.
+    if (count > subtrees.capacity(subtree)) {
+      subtrees.setCount(subtree, 0);
+      if (!subtrees.makeRoom(subtree, count)) {
+        subtrees.setCount(subtree, before);
+        this.#countAll(subtree, before, 1);
+        return false;
+      }
+    }
+    const words = subtrees.words(subtree);
+    const base = subtrees.base(subtree);
+    for (let i = 0; i < count * EXTENT_WORDS; i++) words[base + i] = extents[i]!;
+    subtrees.setCount(subtree, count);
+    this.#countAll(subtree, count, 1);
+    if (count < before) subtrees.fit(subtree);
+    return true;
+  }
+
   /** Forgets a range: the reverse of `insert`. Returns false if there is no memory to split the extent that it is in the middle of. */
   remove(subtree: number, sector: number, sectors: number): boolean {
     checkRange(sector, sectors);
@@ -414,6 +449,16 @@ export class CacheTree {
     if (newCount !== count) subtrees.setCount(subtree, newCount);
     if (newCount < count) subtrees.fit(subtree);
     return true;
+  }
+
+  /** Counts the sectors of the first `count` extents as live, `sign` times. */
+  #countAll(subtree: number, count: number, sign: 1 | -1): void {
+    if (this.#liveSectors === undefined) return;
+    const words = this.#subtrees.words(subtree);
+    const base = this.#subtrees.base(subtree);
+    for (let at = base; at < base + count * EXTENT_WORDS; at += EXTENT_WORDS) {
+      this.#countLive(flagsOf(words[at]!), words[at + 1]!, words[at + 2]!, sign * sectorCount(words[at]!));
+    }
   }
 
   #countDead(words: Int32Array, base: number, from: number, to: number, sector: number, end: number): void {

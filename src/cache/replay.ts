@@ -19,7 +19,8 @@ import type { LogWalk } from '../media/log-walk.js';
 import { PcacheError } from '../errors.js';
 import type { CacheMedia } from './cache-media.js';
 import type { CacheTree } from './cache-tree.js';
-import { ExtentFlag } from './extent.js';
+import { ExtentFlag, packPlace } from './extent.js';
+import { IndexBuilder, NOT_CACHED } from './index-builder.js';
 import type { SegmentTable } from './segment-table.js';
 import { SegmentState } from './shared-state.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
@@ -68,6 +69,7 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
     if (kset.isLast) indexer.useForLog(kset.keys as CacheSegId);
     forEachKeyOf(media.log, kset, (key) => indexer.add(key, true));
   }
+  indexer.finish();
   const problem = indexer.raisedGenerations.size > 0 ? undefined : indexer.problem();
   if (problem !== undefined) throw damaged(problem);
   return {
@@ -84,6 +86,10 @@ export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, 
   };
 }
 
+function indexIsFull(): PcacheError {
+  return new PcacheError('no-space', 'replay: the index needs more memory than there is');
+}
+
 function damaged(what: string): PcacheError {
   return new PcacheError('damaged', what, { hint: 'pcache check says what is affected.' });
 }
@@ -98,14 +104,14 @@ class Indexer {
   readonly #isReferred: Uint8Array;
   readonly #media: CacheMedia;
   readonly #shared: CacheShared;
-  readonly #tree: CacheTree;
+  readonly #builder: IndexBuilder;
   readonly #segments: SegmentTable;
   readonly #limits: { volumeBytes: number; segmentCount: number };
 
   constructor(media: CacheMedia, shared: CacheShared, tree: CacheTree, segments: SegmentTable) {
     this.#media = media;
     this.#shared = shared;
-    this.#tree = tree;
+    this.#builder = new IndexBuilder(tree);
     this.#segments = segments;
     this.#isReferred = new Uint8Array(shared.segmentCount);
     this.#limits = { volumeBytes: shared.volumeBytes, segmentCount: shared.segmentCount };
@@ -139,7 +145,7 @@ class Indexer {
     if (shared.dataCrc && !this.#payloadIsGood(key)) {
       this.corruptKeys++;
       // What is clean, or written back, is on the backing device too: forget the copy. What is not exists nowhere else: answer EIO for it.
-      flags = key.isClean || !isDirty ? -1 : ExtentFlag.corrupt;
+      flags = key.isClean || !isDirty ? NOT_CACHED : ExtentFlag.corrupt;
     }
     this.#index(key, segment, flags);
   }
@@ -157,11 +163,13 @@ class Indexer {
     const subtree = Math.floor(key.off / SUBTREE_BYTES);
     const sector = (key.off - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
     const sectors = key.len / SECTOR_BYTES;
-    const stored =
-      flags === -1
-        ? this.#tree.remove(subtree, sector, sectors)
-        : this.#tree.insert(subtree, sector, sectors, segment, key.cacheSegOff / SECTOR_BYTES, this.#shared.generationLow[segment]!, flags);
-    if (!stored) throw new PcacheError('no-space', 'replay: the index needs more memory than there is');
+    const place = packPlace(segment, key.cacheSegOff / SECTOR_BYTES);
+    if (!this.#builder.add(subtree, sector, sectors, place, this.#shared.generationLow[segment]!, flags)) throw indexIsFull();
+  }
+
+  /** All keys were added. */
+  finish(): void {
+    if (!this.#builder.finish()) throw indexIsFull();
   }
 
   #payloadIsGood(key: KeyCursor): boolean {
