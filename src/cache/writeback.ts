@@ -11,7 +11,7 @@
 //
 // Run by one thread (the background worker).
 
-import { SECTOR_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
+import { KSET_KEYS_MAX, SECTOR_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
 import { validateKey } from '../media/cache-key.js';
 import type { CacheSegId } from '../media/layout.js';
 import { pcacheCrcOfRange } from '../media/crc32c.js';
@@ -20,22 +20,21 @@ import { COUNTER } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
 import { lock, unlock } from '../shared/mutex.js';
 import type { Cache } from './cache.js';
-import { CacheTree } from './cache-tree.js';
-import { SUBTREE_SECTORS } from './extent.js';
-import { ExtentCursor, Piece } from './extent-cursor.js';
 import { LogCursor } from './log-cursor.js';
-import { PieceKind, PieceList } from './piece-list.js';
+import { PieceList } from './piece-list.js';
 import { Quarantine } from './quarantine.js';
 import { NumberWord, Word } from './shared-state.js';
+import { WritebackBatch } from './writeback-batch.js';
 
 /** A batch ends after the kset with which it has this many keys, or bytes. */
 const BATCH_KEYS = 32_768;
 const BATCH_BYTES = 32 * 1024 * 1024;
 /** So does one with so many ksets that have only clean keys. */
 const BATCH_KSETS = 4096;
+/** With those of the kset that it ends with. */
+const KEYS_MAX = BATCH_KEYS + KSET_KEYS_MAX;
 /** Each key adds two pieces at most. */
-const PIECES_MAX = (BATCH_KEYS + 128) * 2;
-const BATCH_INDEX_BYTES = 16 * 1024 * 1024;
+const PIECES_MAX = KEYS_MAX * 2;
 
 export class Writeback {
   /** The batch: pieces of the volume in ascending order, without overlap, and where their bytes are. */
@@ -43,11 +42,7 @@ export class Writeback {
   readonly #cache: Cache;
   readonly #cursor: LogCursor;
   readonly #quarantine: Quarantine;
-  /** The batch's own tree resolves what overlaps, with the same code that the cache uses. */
-  readonly #batch: CacheTree;
-  readonly #generations: Int32Array;
-  readonly #extents = new ExtentCursor();
-  readonly #touched = new Set<number>();
+  readonly #batch = new WritebackBatch(KEYS_MAX);
   /** Bytes of the batch's keys, written or superseded. */
   #keyBytes = 0;
   #keys = 0;
@@ -62,8 +57,6 @@ export class Writeback {
     const { shared } = cache;
     this.#cursor = new LogCursor(cache.segments, shared.segmentCount);
     this.#quarantine = new Quarantine(cache);
-    this.#generations = new Int32Array(new SharedArrayBuffer(shared.segmentCount * 4));
-    this.#batch = CacheTree.attach(CacheTree.createState(shared.volumeBytes, BATCH_INDEX_BYTES), this.#generations);
   }
 
   /**
@@ -91,6 +84,7 @@ export class Writeback {
     this.#goodKeys = 0;
     this.#lastSequence = 0;
     this.#quarantine.begin();
+    this.#batch.clear();
     let ksets = 0;
     let isFull = false;
     while (!isFull && !cursor.isAt(endSegment, endOffset)) {
@@ -99,10 +93,7 @@ export class Writeback {
       if (this.#goodKeys > 0 && cursor.header.isBarrierBefore) break;
       for (let index = 0; index < cursor.header.keyNum; index++) {
         cursor.loadKey(index);
-        if (!this.#addKey()) {
-          this.#clearBatch();
-          return false;
-        }
+        if (!this.#addKey()) return false;
       }
       ksets++;
       if (cursor.header.sequence !== 0) this.#lastSequence = cursor.header.sequence;
@@ -118,7 +109,7 @@ export class Writeback {
       shared.numbers[NumberWord.writtenSequence] = endSequence;
       return false;
     }
-    this.#collectPieces();
+    this.#batch.collect(this.pieces);
     return true;
   }
 
@@ -142,32 +133,10 @@ export class Writeback {
     this.#goodKeys++;
     const subtree = Math.floor(key.off / SUBTREE_BYTES);
     const sector = (key.off - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
-    this.#touched.add(subtree);
-    const dataSector = key.cacheSegOff / SECTOR_BYTES;
-    if (!this.#batch.insert(subtree, sector, key.len / SECTOR_BYTES, segment, dataSector, 0, 0)) {
-      throw new PcacheError('internal', 'writeback: the batch does not fit its index');
+    if (!this.#batch.add(subtree, sector, key.len / SECTOR_BYTES, segment, key.cacheSegOff / SECTOR_BYTES)) {
+      throw new PcacheError('internal', 'writeback: a batch has more keys than there is room for');
     }
     return true;
-  }
-
-  /** Empties the batch's tree into `pieces`, in order of the volume. */
-  #collectPieces(): void {
-    const subtrees = [...this.#touched].sort((a, b) => a - b);
-    for (const subtree of subtrees) {
-      this.#batch.find(subtree, 0, SUBTREE_SECTORS, this.#extents);
-      while (this.#extents.next()) {
-        if (this.#extents.kind !== Piece.data) continue;
-        const { sector, sectors, segment, dataSector } = this.#extents;
-        const offset = subtree * SUBTREE_BYTES + sector * SECTOR_BYTES;
-        this.pieces.add(PieceKind.cached, offset, sectors * SECTOR_BYTES, segment, dataSector * SECTOR_BYTES);
-      }
-    }
-    this.#clearBatch();
-  }
-
-  #clearBatch(): void {
-    for (const subtree of this.#touched) this.#batch.remove(subtree, 0, SUBTREE_SECTORS);
-    this.#touched.clear();
   }
 
   /** Where piece `index` lies: its bytes are at `offset` of the returned segment's `bytes`. */
