@@ -12,6 +12,9 @@ import * as fs from 'node:fs';
 import { PcacheError } from '../errors.js';
 import { SECTOR_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { backingIdentityOf } from './backing-identity.js';
+import { SynchronousBackingQueue } from './backing-queue.js';
+import type { BackingQueue } from './backing-queue.js';
+import { BackingRing, hidesShortWrites } from './backing-ring.js';
 import type { BackingDevice } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { BUFFERED, enableDirectIo, type IoAlignment } from './direct-io.js';
@@ -146,6 +149,35 @@ export class FileBackingDevice implements BackingDevice {
       fs.fdatasyncSync(this.#fd);
     } catch (error) {
       throw systemErrorFrom(`${this.handle.path}: flush`, error, codeOfNumber(errnoOf(error) ?? errno.EIO));
+    }
+  }
+
+  queue(depth: number): BackingQueue {
+    return this.ring(depth) ?? new SynchronousBackingQueue(this, depth);
+  }
+
+  /** For the calling thread; undefined where there is no io_uring. Close it before the device. */
+  ring(depth: number): BackingRing | undefined {
+    this.#requireOpen();
+    try {
+      return new BackingRing(
+        {
+          device: this,
+          fd: this.#fd,
+          hidesShortWrites: hidesShortWrites(this.#fd),
+          directAddress: (offsetBytes, memory, memoryOffset, lengthBytes) => {
+            this.#check(offsetBytes, memory, memoryOffset, lengthBytes);
+            return this.#usableAddress(offsetBytes, memory, memoryOffset, lengthBytes);
+          },
+          progressOf: (result, wantedBytes) => this.#progressOf(result, wantedBytes),
+          failure: (what, lengthBytes, offsetBytes, result) => this.#failure(what, lengthBytes, offsetBytes, result),
+          flushFailure: (number) => systemError(`${this.handle.path}: flush`, number, codeOfNumber(number)),
+        },
+        depth,
+      );
+    } catch (error) {
+      if (error instanceof PcacheError) return undefined;
+      throw error;
     }
   }
 

@@ -5,12 +5,13 @@
 // `submitAndWait`; nothing is allocated after the constructor.
 
 import { PcacheError } from '../errors.js';
-import { close, ioUringEnter, ioUringSetup, mmap, munmap, view } from './libc.js';
+import { close, ioUringEnter, ioUringRegister, ioUringSetup, mmap, munmap, view } from './libc.js';
 import {
   IORING_ENTER_GETEVENTS,
   IORING_FEAT_SINGLE_MMAP,
   IORING_OFF_SQES,
   IORING_OFF_SQ_RING,
+  IORING_REGISTER_IOWQ_MAX_WORKERS,
   IORING_SETUP_DEFER_TASKRUN,
   IORING_SETUP_SINGLE_ISSUER,
   IORING_SETUP_SQE128,
@@ -87,6 +88,15 @@ export class IoUring {
       close(this.#fd);
       throw error;
     }
+  }
+
+  /**
+   * For entries that can only be carried out by a thread that waits: the kernel starts up to `count` such threads for files and block devices, for all
+   * rings of the calling thread.
+   */
+  limitWorkers(count: number): void {
+    // The second is for sockets and the like; 0 leaves it as it is.
+    ioUringRegister(this.#fd, IORING_REGISTER_IOWQ_MAX_WORKERS, Uint32Array.of(count, 0));
   }
 
   /** Entries prepared and not yet submitted. */

@@ -69,6 +69,9 @@ const cIoUringSetup = library.func('syscall', 'int64_t', ['int64_t', 'uint', 'vo
 const cIoUringEnter = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint', 'uint', 'uint', 'int64_t', 'int64_t']) as Call<
   [number: N, fd: N, submit: N, wait: N, flags: N, signals: N, signalBytes: N]
 >;
+const cIoUringRegister = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint', 'void *', 'uint']) as Call<
+  [number: N, fd: N, operation: N, argument: CallMemory, count: N]
+>;
 const cMemmove = library.func('memmove', 'intptr_t', ['intptr_t', 'intptr_t', 'size_t']) as Call<[target: N, source: N, length: N]>;
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
@@ -121,6 +124,7 @@ export function poll(pollfdAddress: number, count: number, timeoutMs: number): n
 
 const SYS_IO_URING_SETUP = 425;
 const SYS_IO_URING_ENTER = 426;
+const SYS_IO_URING_REGISTER = 427;
 
 /** A new ring's descriptor. `parameters` is a struct io_uring_params (120 bytes), which the kernel completes. */
 export function ioUringSetup(entries: number, parameters: Uint32Array): number {
@@ -133,6 +137,11 @@ export function ioUringEnter(fd: number, submit: number, wait: number, flags: nu
   return result < 0 ? -errnoWord[0]! : result;
 }
 
+/** io_uring_register(2) with an array of `argument.length` words. */
+export function ioUringRegister(fd: number, operation: number, argument: Uint32Array): void {
+  checked(cIoUringRegister(SYS_IO_URING_REGISTER, fd, operation, argument, argument.length), 'io_uring_register');
+}
+
 /** HOT. Copies memory that no view is at hand for; the ranges may overlap. */
 export function copyMemory(targetAddress: number, sourceAddress: number, lengthBytes: number): void {
   cMemmove(targetAddress, sourceAddress, lengthBytes);
@@ -143,6 +152,11 @@ export function mmap(lengthBytes: number, protection: number, flags: number, fd:
   const address = cMmap(0, lengthBytes, protection, flags, fd, offsetBytes);
   if (address === -1) throw systemError('mmap', errnoWord[0]!);
   return address;
+}
+
+/** Maps memory at `address`, with MAP_FIXED in place of whatever is mapped there. */
+export function mmapAt(address: number, lengthBytes: number, protection: number, flags: number, fd: number, offsetBytes: number): void {
+  if (cMmap(address, lengthBytes, protection, flags, fd, offsetBytes) === -1) throw systemError('mmap', errnoWord[0]!);
 }
 
 /** After this, touching a view of the range kills the process: let go of the views first, in every thread. */
@@ -255,8 +269,8 @@ export function eventfd(initial: number, flags: number): number {
   return checked(cEventfd(initial, flags), 'eventfd');
 }
 
-export function prctl(option: number, argument: number): number {
-  return checked(cPrctl(option, argument, 0, 0, 0), 'prctl');
+export function prctl(option: number, argument: number, second = 0): number {
+  return checked(cPrctl(option, argument, second, 0, 0), 'prctl');
 }
 
 /** Ends the process at once, whatever its threads are doing: nothing is flushed, no handler runs, nothing is waited for. */

@@ -1,10 +1,12 @@
 // Numbers of Linux's user-space interface that Node doesn't name. Each group names the header it comes from. 64-bit, asm-generic.
 
 // sys/mman.h
+export const PROT_NONE = 0;
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
+export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 export const MAP_POPULATE = 0x8000;
@@ -18,6 +20,8 @@ export const MADV_DONTNEED = 4;
 export const MADV_DONTFORK = 10;
 export const MADV_HUGEPAGE = 14;
 export const MADV_DONTDUMP = 16;
+export const MADV_POPULATE_WRITE = 23;
+export const MADV_COLLAPSE = 25;
 
 // sys/file.h
 export const LOCK_SH = 1;
@@ -86,14 +90,20 @@ export const BLKGETSIZE64 = 0x80081272;
 // linux/magic.h
 export const TMPFS_MAGIC = 0x01021994;
 export const RAMFS_MAGIC = 0x858458f6;
+export const FUSE_SUPER_MAGIC = 0x65735546;
 
 // linux/io_uring.h
+export const IORING_OP_FSYNC = 3;
+export const IORING_OP_TIMEOUT = 11;
 export const IORING_OP_READ = 22;
+export const IORING_OP_WRITE = 23;
 export const IORING_OP_URING_CMD = 46;
 export const IORING_SETUP_SQE128 = 1 << 10;
 export const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 export const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
 export const IORING_ENTER_GETEVENTS = 1 << 0;
+export const IORING_FSYNC_DATASYNC = 1 << 0;
+export const IORING_REGISTER_IOWQ_MAX_WORKERS = 19;
 export const IORING_FEAT_SINGLE_MMAP = 1 << 0;
 export const IORING_OFF_SQ_RING = 0;
 export const IORING_OFF_SQES = 0x10000000;
