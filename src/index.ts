@@ -40,6 +40,7 @@ export function createCache(path: string, sizeBytes: number, options: CreateCach
       uuid: randomBytes(16),
       nowMs: Date.now(),
     });
+    device.gatherHugePages();
   } finally {
     device.close();
   }

@@ -162,6 +162,8 @@ function formatDevice(device: MappedCacheDevice, { path, dataCrc, gcPercent, for
   // Again, now that nobody else can write to it.
   if (!force) aboutCache(path, () => refuseContent(device, path));
   aboutCache(path, () => formatCache(device, { dataCrc, gcPercent, uuid, nowMs: Date.now() }));
+  // Here it holds up nobody; a mount would have to do it beside its users.
+  device.gatherHugePages();
   return { sizeBytes: device.sizeBytes, segmentCount: device.segmentCount, uuid };
 }
 

@@ -20,7 +20,8 @@ import type { PhysicalSegmentId } from '../media/layout.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { errno } from './errno-codes.js';
-import { fileSystemOf, madvise, mmap, msync, munmap, view } from './libc.js';
+import { HugePageGatherer, mmapForHugePages } from './huge-pages.js';
+import { fileSystemOf, madvise, msync, munmap, view } from './libc.js';
 import { MADV_NORMAL, MADV_RANDOM, MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
 import { preallocate } from './preallocate.js';
 import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
@@ -102,7 +103,8 @@ export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = 
 /** Maps a device whose descriptor this process inherited. The lock came with it. */
 export function adoptCacheDevice(handle: InheritedCacheDevice): MappedCacheDevice {
   const protection = handle.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  const address = attempt(`${handle.path}: map`, () => mmap(mappedBytesOf(handle.sizeBytes), protection, MAP_SHARED, handle.fd, 0));
+  const lengthBytes = mappedBytesOf(handle.sizeBytes);
+  const address = attempt(`${handle.path}: map`, () => mmapForHugePages(lengthBytes, protection, MAP_SHARED, handle.fd));
   return new MappedCacheDevice({ ...handle, address, persistState: new SharedArrayBuffer(8) }, true);
 }
 
@@ -182,6 +184,19 @@ export class MappedCacheDevice implements CacheDevice {
   expectAccess(pattern: 'scattered' | 'normal'): void {
     this.#requireOpen();
     madvise(this.#address, this.#mappedBytes, pattern === 'scattered' ? MADV_RANDOM : MADV_NORMAL);
+  }
+
+  /** What gathers this device's memory into huge pages; undefined if that is not for it: a file on a disk, or a read-only one. Not after `close`. */
+  hugePageGatherer(): HugePageGatherer | undefined {
+    this.#requireOpen();
+    if (this.persistence !== 'memory' || this.readOnly) return undefined;
+    return new HugePageGatherer(this.#address, this.#mappedBytes);
+  }
+
+  /** All of that at once: 0.7 s a GiB where there were small pages. */
+  gatherHugePages(): void {
+    const gatherer = this.hugePageGatherer();
+    while (gatherer?.step() === true);
   }
 
   close(): void {

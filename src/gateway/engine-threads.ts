@@ -5,6 +5,7 @@
 // durable), then the media are marked clean. So whatever was acknowledged is on the media before the process is gone.
 
 import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { Cache } from '../cache/cache.js';
@@ -26,22 +27,23 @@ import { cacheFlagsOf } from '../media/cache-info.js';
 import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
-import type { Engine, EngineEnd, EngineOptions, EngineProgram, FlushProgress } from './engine.js';
+import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
+import type { Engine, EngineEnd, EngineOptions, EngineOutline, EngineProgram, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
-import { ParkedThreads } from './parked-threads.js';
-import type { ThreadKind } from './parked-threads.js';
+import { ParkedThreads, loadInOrder } from './parked-threads.js';
 import type { QueueWorkerStart, RingStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import { SharedText } from './shared-text.js';
+import { MISS_WORKERS, threadKinds } from './thread-kinds.js';
+import type { DataThreadKind } from './thread-kinds.js';
 import type { ThreadMessage } from './thread-messages.js';
 import { VolumeFiles, volumeNodeid } from './volume-files.js';
 import type { VolumeFilesOptions } from './volume-files.js';
 
-const MISS_WORKERS = 4;
 /** Progress of a flush is told this often. */
 const FLUSH_TICK_MS = 50;
 const GC_PERCENT_SHIFT = 6;
@@ -51,9 +53,14 @@ const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
 /** The program of an engine process; `threads` is where data threads come from. */
 export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
   return {
-    prepare: ({ workers, readOnly }) => threads.park(threadKinds(workers, readOnly)),
+    prepare: (outline) => parkThreads(threads, outline),
     start: (options) => startEngine(options, threads),
   };
+}
+
+function parkThreads(threads: ParkedThreads, { workers, readOnly, transport, isAwaited }: EngineOutline): Promise<void> {
+  const queuesFirst = transport === 'io-uring' ? workers : 1;
+  return threads.park(threadKinds({ queues: workers, queuesFirst, readOnly }), isAwaited ? availableParallelism() : 1);
 }
 
 /** Throws PcacheError as `openCache`; see `StartEngine`. */
@@ -99,26 +106,10 @@ function planQueues({ fuseFds, session, options }: EngineOptions): QueuePlan {
   return { threads: rings.length + 1, rings, slots: queues * depth + DESCRIPTOR_SLOTS };
 }
 
-const queueKind = (index: number): ThreadKind => ({ name: `queue ${index}`, file: './queue-worker.js' });
-const missKind = (index: number): ThreadKind => ({ name: `miss ${index}`, file: './miss-worker.js' });
-const LOG_KIND: ThreadKind = { name: 'log', file: './log-worker.js' };
-const WRITE_KIND: ThreadKind = { name: 'write', file: './write-worker.js' };
-const BACKGROUND_KIND: ThreadKind = { name: 'background', file: './background-worker.js' };
-
-/** All data threads of an engine, those first that users wait for most. */
-function threadKinds(workers: number, readOnly: boolean): ThreadKind[] {
-  return [
-    ...Array.from({ length: workers }, (_, index) => queueKind(index)),
-    LOG_KIND,
-    WRITE_KIND,
-    ...Array.from({ length: MISS_WORKERS }, (_, index) => missKind(index)),
-    ...(readOnly ? [] : [BACKGROUND_KIND]),
-  ];
-}
-
 interface Thread {
   readonly name: string;
   readonly worker: Worker;
+  readonly loaded: Promise<void>;
   readonly ready: Promise<void>;
   /** Resolves when the thread is gone. */
   readonly exited: Promise<void>;
@@ -136,9 +127,12 @@ class ThreadedEngine implements Engine {
   readonly #cache: Cache;
   readonly #plan: QueuePlan;
   readonly #queues: Thread[] = [];
+  /** Resolves when all threads were started and have loaded their programs. */
+  #started: Promise<void> = Promise.resolve();
   #wakeFd: number | undefined;
   readonly #lanes: Thread[] = [];
   #background: Thread | undefined;
+  #gathering: HugePageGathering | undefined;
   #log: Thread | undefined;
   #libfuseEnded: Promise<void> | undefined;
   #end: (end: EngineEnd) => void = () => undefined;
@@ -209,8 +203,12 @@ class ThreadedEngine implements Engine {
   }
 
   async start(): Promise<void> {
+    await this.#serve();
+    this.#gathering = gatherHugePages(this.#device);
+  }
+
+  async #serve(): Promise<void> {
     const { options, fuseFds, mountKind } = this.#options;
-    const queueCount = this.#plan.threads;
     const files = {
       kind: mountKind,
       readOnly: options.readOnly,
@@ -220,43 +218,65 @@ class ThreadedEngine implements Engine {
       umask: options.umask,
     };
     if (options.transport === 'libfuse') {
-      this.#startOthers(queueCount);
+      void this.#startThreads(0, files);
       await this.#serveLibfuse(files);
       return;
     }
     if (this.#options.resume) this.#resume(fuseFds[0]!);
-    const { rings } = this.#plan;
-    if (rings.length > 0) {
+    const isRinged = this.#plan.rings.length > 0;
+    if (isRinged) {
       setNonBlocking(fuseFds[0]!);
       this.#wakeFd = createWakeEvent();
     }
-    for (let index = 0; index < queueCount; index++) {
+    const queuesFirst = isRinged ? this.#plan.threads : 1;
+    const isServing = this.#startThreads(queuesFirst, files);
+    void this.#started.then(async () => {
+      await exits(this.#queues);
+      this.#end({ reason: 'unmounted' });
+    });
+    // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
+    await isServing;
+  }
+
+  /** Resolves when `queuesFirst` queue workers are ready; with 0, there will be none. The others follow, see `#started`. */
+  #startThreads(queuesFirst: number, files: VolumeFilesOptions): Promise<unknown> {
+    const { readOnly } = this.#options.options;
+    const kinds = threadKinds({ queues: queuesFirst === 0 ? 0 : this.#plan.threads, queuesFirst, readOnly });
+    const first = kinds.slice(0, queuesFirst).map((kind) => this.#startThread(kind, files));
+    const others = kinds.slice(queuesFirst).map((kind) => () => this.#startThread(kind, files));
+    this.#started = loadInOrder([...first.map((thread) => () => thread), ...others], availableParallelism());
+    return Promise.all(first.map((thread) => thread.ready));
+  }
+
+  #startThread(kind: DataThreadKind, files: VolumeFilesOptions): Thread {
+    const { role, index } = kind;
+    const queueCount = this.#plan.threads;
+    if (role === 'queue') {
+      const { fuseFds } = this.#options;
       const start: Omit<QueueWorkerStart, 'shared'> = {
         fuseFd: fuseFds[index % fuseFds.length]!,
         files,
         head: index,
         counterSlice: index,
-        ring: rings[index],
+        ring: this.#plan.rings[index],
         wakeFd: this.#wakeFd,
       };
-      this.#queues.push(this.#thread(queueKind(index), start));
+      const thread = this.#thread(kind, start);
+      this.#queues.push(thread);
+      return thread;
     }
-    // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
-    await Promise.all(this.#queues.map((thread) => thread.ready));
-    this.#startOthers(queueCount);
-    void Promise.all(this.#queues.map((thread) => thread.exited)).then(() => this.#end({ reason: 'unmounted' }));
-  }
-
-  #startOthers(queueCount: number): void {
-    this.#log = this.#thread(LOG_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 });
-    this.#lanes.push(this.#thread(WRITE_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS }));
-    for (let index = 0; index < MISS_WORKERS; index++) {
-      // All that misses bring in goes to one data head, after those of the queue workers.
-      this.#lanes.push(this.#thread(missKind(index), { head: queueCount, counterSlice: queueCount + index }));
-    }
-    if (!this.#options.options.readOnly) {
-      this.#background = this.#thread(BACKGROUND_KIND, { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 });
-    }
+    // All that misses bring in goes to one data head, after those of the queue workers.
+    const starts = {
+      miss: { head: queueCount, counterSlice: queueCount + index },
+      write: { head: 0, counterSlice: queueCount + MISS_WORKERS },
+      log: { head: 0, counterSlice: queueCount + MISS_WORKERS + 1 },
+      background: { head: 0, counterSlice: queueCount + MISS_WORKERS + 2 },
+    } as const;
+    const thread = this.#thread(kind, starts[role]);
+    if (role === 'log') this.#log = thread;
+    else if (role === 'background') this.#background = thread;
+    else this.#lanes.push(thread);
+    return thread;
   }
 
   /** This transport calls back into the main thread, so here the main thread is the queue worker. */
@@ -290,17 +310,17 @@ class ThreadedEngine implements Engine {
     }
   }
 
-  #thread(kind: ThreadKind, start: Omit<DataThreadStart, 'shared'>): Thread {
+  #thread(kind: DataThreadKind, start: Omit<DataThreadStart, 'shared'>): Thread {
     const { name } = kind;
     const parked = this.#parked.take(kind);
-    const { worker } = parked;
+    const { worker, loaded } = parked;
     let isReady = (): void => undefined;
     const ready = new Promise<void>((resolve, reject) => {
       isReady = resolve;
       worker.once('error', reject);
     });
     const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-    const thread: Thread = { name, worker, ready, exited, queueEnd: undefined };
+    const thread: Thread = { name, worker, loaded, ready, exited, queueEnd: undefined };
     worker.on('message', (message: ThreadMessage) => {
       if (message.type === 'ready') isReady();
       else if (message.type === 'note') this.#options.log[message.level](`${name}: ${message.text}`);
@@ -371,6 +391,9 @@ class ThreadedEngine implements Engine {
   }
 
   async #stop(): Promise<void> {
+    this.#gathering?.stop();
+    // What is waiting in the lanes has threads that take it.
+    await this.#started;
     const { words, cache } = this.#shared;
     const { fuseFds, mountKind, mountpoint } = this.#options;
     if (fuseFds.length > 0 && Atomics.load(words, GatewayWord.stopQueues) === 0) {
