@@ -95,11 +95,14 @@ export interface Engine {
 export type StartEngine = (options: EngineOptions) => Promise<Engine>;
 
 /** What is known of an engine before it is needed. */
-export type EngineOutline = Pick<MountOptions, 'workers' | 'readOnly'>;
+export interface EngineOutline extends Pick<MountOptions, 'workers' | 'readOnly' | 'transport'> {
+  /** Whether users wait for it already, and it should use all cores to prepare itself. A spare is prepared beside an engine that needs them. */
+  readonly isAwaited: boolean;
+}
 
 /** What the main module of an engine process is made of. */
 export interface EngineProgram {
-  /** In a spare engine: does beforehand what takes long and needs nothing of the volume. May still be under way when `start` is called. */
+  /** Does beforehand what takes long and needs nothing of the volume. May still be under way when `start` is called. */
   readonly prepare?: (outline: EngineOutline) => Promise<void>;
   readonly start: StartEngine;
 }

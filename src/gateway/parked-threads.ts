@@ -1,10 +1,10 @@
-// Data threads that have loaded their programs and wait for what they are to work on. Loading takes some 60 ms of a core for each thread, and what
-// waits for it while an engine is replaced is the users of the volume; so a spare engine has done it before.
+// Data threads that have loaded their programs and wait for what they are to work on. Loading takes some 60 to 100 ms of a core for each thread, and what
+// waits for it while an engine is replaced is the users of the volume; so a spare engine has done it before. The first engine of a mount does it while
+// the supervisor opens the devices and mounts.
 //
 // Invariants: a thread is taken once; one that is still loading may be taken too, and finds its work when it is done. A thread that fails while it is
 // parked ends the process, as any uncaught error does.
 
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { ThreadGate } from './thread-messages.js';
 
@@ -16,6 +16,8 @@ export interface ThreadKind {
 
 export interface ParkedThread {
   readonly worker: Worker;
+  /** Resolves when it has loaded its program, or never will. */
+  readonly loaded: Promise<void>;
   /** Tells it what to work on. Called once. */
   go(start: object): void;
 }
@@ -30,14 +32,17 @@ export class ParkedThreads {
     this.#startThread = startThread;
   }
 
-  /** Loads one thread after the other, so that no more than one core is busy with it. Ends early when `release` is called. */
-  async park(kinds: readonly ThreadKind[]): Promise<void> {
-    for (const kind of kinds) {
-      if (!this.#isWanted) return;
+  /**
+   * Loads threads in this order, `atATime` of them at a time, so that no more cores are busy with it. Ends early when `release` is called.
+   */
+  async park(kinds: readonly ThreadKind[], atATime = 1): Promise<void> {
+    const starters = kinds.map((kind) => (): ParkedThread | undefined => {
+      if (!this.#isWanted) return undefined;
       const thread = this.#startThread(kind);
       this.#parked.push({ ...thread, kind });
-      await once(thread.worker, 'message');
-    }
+      return thread;
+    });
+    await loadInOrder(starters, atATime);
   }
 
   /** The thread of this kind, made now if it was not before. */
@@ -50,6 +55,18 @@ export class ParkedThreads {
   release(): void {
     this.#isWanted = false;
   }
+}
+
+/**
+ * Calls all of `starters` in order, each when fewer than `atATime` of the threads before it are still loading: all at once, none would be there soon.
+ * Resolves when all have loaded.
+ */
+export async function loadInOrder(starters: readonly (() => Pick<ParkedThread, 'loaded'> | undefined)[], atATime: number): Promise<void> {
+  const left = [...starters];
+  const loadSome = async (): Promise<void> => {
+    for (let starter = left.shift(); starter !== undefined; starter = left.shift()) await starter()?.loaded;
+  };
+  await Promise.all(Array.from({ length: atATime }, loadSome));
 }
 
 export type StartThread = (kind: ThreadKind) => ParkedThread;
@@ -70,6 +87,7 @@ export function closedGate(): ThreadGate['gate'] {
 export function parkedThread(worker: Worker, gate: ThreadGate['gate']): ParkedThread {
   return {
     worker,
+    loaded: new Promise((resolve) => worker.once('message', () => resolve()).once('exit', () => resolve())),
     go(start) {
       worker.postMessage(start);
       Atomics.store(gate, 0, 1);

@@ -111,7 +111,7 @@ export class Supervisor {
     this.#transport = plan.options.transport;
     this.#spare = new SpareEngine(() => {
       const child = new EngineChild(this.#engineMain);
-      child.prepare(plan.options);
+      child.prepare({ ...plan.options, isAwaited: false });
       return child;
     }, log);
     this.#paths = runtimePaths(plan.mountpoint, makeRuntimeDirectory(plan.runtimeDirectory));
