@@ -139,14 +139,17 @@ export class Writeback {
     return true;
   }
 
-  /** Where piece `index` lies: its bytes are at `offset` of the returned segment's `bytes`. */
-  bytesOf(index: number): { bytes: Uint8Array; offset: number } {
-    const segment = this.pieces.segments[index]! as CacheSegId;
-    const offset = SEGMENT_DATA_OFFSET + this.pieces.segmentOffsets[index]!;
-    if (offset + this.pieces.lengths[index]! > SEGMENT_DATA_OFFSET + SEGMENT_DATA_BYTES) {
+  /** The memory in which piece `index` lies, at `placeOf` it. */
+  memoryOf(index: number): Uint8Array {
+    return this.#cache.segments.view(this.pieces.segments[index]! as CacheSegId).bytes;
+  }
+
+  placeOf(index: number): number {
+    const segmentOffset = this.pieces.segmentOffsets[index]!;
+    if (segmentOffset + this.pieces.lengths[index]! > SEGMENT_DATA_BYTES) {
       throw new PcacheError('internal', 'writeback: a piece reaches over its segment');
     }
-    return { bytes: this.#cache.segments.view(segment).bytes, offset };
+    return SEGMENT_DATA_OFFSET + segmentOffset;
   }
 
   /**

@@ -6,9 +6,11 @@
 //   from 100 ms to 30 s. A flush that fails says nothing about what was written before it, so no part of the batch counts.
 // - A cache device that fails, or a log that is damaged, ends all background work: no dirty_tail moves and no segment is freed, since nothing that
 //   would be stored about it counts as durable.
+// - With a pace, a step writes back no longer than a slice, and nothing while it rests; the collector never rests.
 
 import { PcacheError } from '../errors.js';
 import type { Maintenance } from './maintenance.js';
+import type { WritebackPace } from './writeback-pace.js';
 
 export const PAUSE_FIRST_MS = 100;
 export const PAUSE_LAST_MS = 30_000;
@@ -48,13 +50,16 @@ export class BackgroundWork {
   readonly #maintenance: Maintenance;
   readonly #clock: () => number;
   readonly #reports: FailureReports;
+  readonly #pace: WritebackPace | undefined;
   readonly #pause = new RetryPause();
   #isEnded = false;
 
-  constructor(maintenance: Maintenance, clock: () => number, reports: FailureReports) {
+  /** @param pace without it a step writes a batch as a whole, and nothing rests */
+  constructor(maintenance: Maintenance, clock: () => number, reports: FailureReports, pace?: WritebackPace) {
     this.#maintenance = maintenance;
     this.#clock = clock;
     this.#reports = reports;
+    this.#pace = pace;
   }
 
   /** How long the present pause still is; 0 if there is none. */
@@ -62,12 +67,20 @@ export class BackgroundWork {
     return this.#isEnded ? 0 : this.#pause.leftMs(this.#clock());
   }
 
+  /** How long writing back rests; 0 if it doesn't. It may end earlier, so it is to be asked again every few milliseconds. */
+  get restLeftMs(): number {
+    return this.#isEnded ? 0 : (this.#pace?.restLeftMs() ?? 0);
+  }
+
   /** Somebody else found that the cache device fails. */
   end(): void {
     this.#isEnded = true;
   }
 
-  /** One step of the collector if it is wanted, and one batch unless there is a pause. Returns whether anything was done. Never throws. */
+  /**
+   * One step of the collector if it is wanted, and one batch, or a slice of one, unless there is a pause or a rest. Returns whether anything was done.
+   * Never throws.
+   */
   step(): boolean {
     const collected = this.#collect();
     return this.#writeBack() || collected;
@@ -84,14 +97,15 @@ export class BackgroundWork {
   }
 
   #writeBack(): boolean {
-    if (this.pauseLeftMs > 0 || this.#isEnded) return false;
+    if (this.#isEnded || this.pauseLeftMs > 0 || this.restLeftMs > 0) return false;
     try {
-      const did = this.#maintenance.writebackStep();
-      if (did) {
+      const outcome = this.#maintenance.writebackPart(this.#pace?.beginSlice() ?? Infinity, this.#clock);
+      if (outcome === 'done') {
         this.#pause.worked();
         this.#reports.backingWorks();
       }
-      return did;
+      if (outcome !== 'none') this.#pace?.endSlice();
+      return outcome !== 'none';
     } catch (error) {
       if (this.#maintenance.isBackingFailure && error instanceof PcacheError) {
         this.#pause.failed(this.#clock());

@@ -106,7 +106,9 @@ export class InlineVolume {
   close({ crash = false }: { crash?: boolean } = {}): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
-    if (crash || this.opened.shared.readOnly) return;
+    if (crash) return;
+    this.#maintenance.close();
+    if (this.opened.shared.readOnly) return;
     const { log } = this.caches[0]!;
     const sequence = log.requestFlush();
     while (!log.isDurable(sequence)) log.commitStep();

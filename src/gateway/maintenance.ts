@@ -1,28 +1,28 @@
-// The background work that needs the backing device: writes a batch back, then lets the collector make room. In bounded steps.
+// The background work that needs the backing device: writes batches back, and lets the collector make room. In bounded steps.
 
 import type { Cache } from '../cache/cache.js';
 import { Collector } from '../cache/collector.js';
 import { Writeback } from '../cache/writeback.js';
 import type { BackingDevice } from '../device/device.js';
-import { alignedBuffer } from './aligned-buffer.js';
+import { WritebackWriter } from './writeback-writer.js';
 
-/** Pieces that follow each other in the volume are written together, up to this. */
-const WRITE_BYTES_MAX = 1024 * 1024;
+/** What a part of writeback came to: there was nothing to do, a batch is under way, or one is done. */
+export type WritebackOutcome = 'none' | 'under-way' | 'done';
 
 export class Maintenance {
-  readonly #backing: BackingDevice;
   readonly #writeback: Writeback;
+  readonly #writer: WritebackWriter;
   readonly #collector: Collector;
-  readonly #buffer = alignedBuffer(WRITE_BYTES_MAX);
+  #isUnderWay = false;
   #isBackingFailure = false;
 
   constructor(cache: Cache, backing: BackingDevice) {
-    this.#backing = backing;
     this.#writeback = new Writeback(cache);
+    this.#writer = new WritebackWriter(this.#writeback, backing);
     this.#collector = new Collector(cache);
   }
 
-  /** Whether what `writebackStep` threw last was about the backing device; if not, it was about the cache device or the log. */
+  /** Whether what was thrown last was about the backing device; if not, it was about the cache device or the log. */
   get isBackingFailure(): boolean {
     return this.#isBackingFailure;
   }
@@ -33,41 +33,32 @@ export class Maintenance {
    * `isBackingFailure`); `damaged` if the log is.
    */
   writebackStep(): boolean {
-    this.#isBackingFailure = false;
-    if (!this.#writeback.plan()) return false;
-    this.#isBackingFailure = true;
-    const { pieces } = this.#writeback;
-    let at = 0;
-    while (at < pieces.count) at = this.#writeRun(at);
-    if (pieces.count > 0) this.#backing.flush();
-    this.#isBackingFailure = false;
-    return this.#writeback.complete();
+    return this.writebackPart(Infinity, () => 0) === 'done';
   }
 
-  /** Writes the pieces from `first` on that follow each other. Returns the index of the next piece. */
-  #writeRun(first: number): number {
-    const { pieces } = this.#writeback;
-    const start = pieces.volumeOffsets[first]!;
-    let at = first;
-    let length = 0;
-    while (at < pieces.count && pieces.volumeOffsets[at] === start + length && length + pieces.lengths[at]! <= WRITE_BYTES_MAX) {
-      const { bytes, offset } = this.#writeback.bytesOf(at);
-      this.#buffer.set(bytes.subarray(offset, offset + pieces.lengths[at]!), length);
-      length += pieces.lengths[at]!;
-      at++;
+  /**
+   * The same, but returns when it is `untilMs` of `clock` or soon after, with the batch under way; the next call goes on with it. Requests that were
+   * submitted go on in between.
+   */
+  writebackPart(untilMs: number, clock: () => number): WritebackOutcome {
+    this.#isBackingFailure = false;
+    if (!this.#isUnderWay && !this.#begin()) return 'none';
+    this.#isBackingFailure = true;
+    // Whatever it throws, the batch is planned anew.
+    this.#isUnderWay = false;
+    if (!this.#writer.advance(untilMs, clock)) {
+      this.#isUnderWay = true;
+      return 'under-way';
     }
-    if (at > first) {
-      this.#backing.write(start, this.#buffer, 0, length);
-      return at;
-    }
-    // A piece larger than the buffer: up to 4 MiB.
-    const { bytes, offset } = this.#writeback.bytesOf(first);
-    for (let done = 0; done < pieces.lengths[first]!; done += length) {
-      length = Math.min(WRITE_BYTES_MAX, pieces.lengths[first]! - done);
-      this.#buffer.set(bytes.subarray(offset + done, offset + done + length));
-      this.#backing.write(start + done, this.#buffer, 0, length);
-    }
-    return first + 1;
+    this.#isBackingFailure = false;
+    return this.#writeback.complete() ? 'done' : 'none';
+  }
+
+  #begin(): boolean {
+    if (!this.#writeback.plan()) return false;
+    this.#isBackingFailure = true;
+    this.#writer.begin();
+    return true;
   }
 
   /** One step of the collector if it is wanted. Returns whether it made room. Throws PcacheError `io` or `damaged`. */
@@ -78,5 +69,11 @@ export class Maintenance {
   /** One step of the collector, wanted or not. */
   forcedGcStep(): boolean {
     return this.#collector.step();
+  }
+
+  /** Waits for the requests that are under way; their batch is forgotten, as if it had not begun. Nothing is done after this. */
+  close(): void {
+    this.#isUnderWay = false;
+    this.#writer.close();
   }
 }

@@ -1,0 +1,178 @@
+// Writes a planned batch to the backing device and flushes it: many requests under way at a time, as much of it at once as the caller has time for.
+//
+// Invariants:
+// - The flush is submitted when every write of the batch has completed, and none has failed. A flush covers nothing else.
+// - After a failure nothing more is submitted; it is thrown when nothing is in flight any more. No part of the batch counts then.
+// - A batch begins when nothing of an earlier one is in flight: so no old bytes come after newer ones.
+// - Pieces do not overlap, so the order of writes does not matter. The memory of a request stays unchanged until its completion: payload that is not
+//   written back is neither moved nor freed, and a buffer is used for one request at a time.
+
+import type { Writeback } from '../cache/writeback.js';
+import { openBackingQueue } from '../device/backing-queue.js';
+import type { BackingQueue } from '../device/backing-queue.js';
+import type { BackingDevice } from '../device/device.js';
+import { PAGE_BYTES } from '../media/layout.js';
+import type { PcacheError } from '../errors.js';
+import { alignedBuffer } from './aligned-buffer.js';
+
+/** Pieces that follow each other in the volume are written together, up to this. */
+export const WRITE_BYTES_MAX = 1024 * 1024;
+/** Writes under way at a time; what fio does with `--iodepth=32` is the measure. */
+export const WRITE_DEPTH = 32;
+/** Of these so many bytes at most: large writes keep a device busy when there are a few of them, and more would only take memory. */
+export const WRITE_BYTES_IN_FLIGHT_MAX = 4 * 1024 * 1024;
+/** Completions waited for at once when no more can be submitted: one at a time would be a system call for each. */
+const WAIT_COUNT = 8;
+
+const FLUSH_TOKEN = WRITE_DEPTH;
+
+export class WritebackWriter {
+  readonly #writeback: Writeback;
+  readonly #backing: BackingDevice;
+  #queue: BackingQueue | undefined;
+  /** By token of the write: a buffer if it ever needed one, and its length. */
+  readonly #buffers: (Uint8Array | undefined)[] = Array.from({ length: WRITE_DEPTH }, () => undefined);
+  readonly #lengths = new Int32Array(WRITE_DEPTH);
+  /** Tokens that are free; the last given back is the next taken, so that few buffers are used while the device is fast. */
+  readonly #free = Int32Array.from({ length: WRITE_DEPTH }, (_, index) => WRITE_DEPTH - 1 - index);
+  #freeCount = WRITE_DEPTH;
+  #bytesInFlight = 0;
+  /** What is submitted next: a piece, and how many of its bytes were submitted before. */
+  #piece = 0;
+  #pieceBytes = 0;
+  #failure: PcacheError | undefined;
+  #isFlushSubmitted = false;
+  #isFlushed = false;
+
+  constructor(writeback: Writeback, backing: BackingDevice) {
+    this.#writeback = writeback;
+    this.#backing = backing;
+  }
+
+  /** The writeback has planned a batch: starts with it. Waits for what is in flight of another one. */
+  begin(): void {
+    this.#settle();
+    this.#piece = 0;
+    this.#pieceBytes = 0;
+    this.#failure = undefined;
+    this.#isFlushSubmitted = false;
+    this.#isFlushed = this.#writeback.pieces.count === 0;
+  }
+
+  get isSubmitted(): boolean {
+    return this.#piece >= this.#writeback.pieces.count;
+  }
+
+  /** Whether every write of the batch has completed. */
+  isWritten(): boolean {
+    return this.isSubmitted && this.#freeCount === WRITE_DEPTH;
+  }
+
+  /**
+   * Goes on until all is written and flushed, and returns true; or until it is `untilMs` of `clock`, and returns false: then it is to be called again. It
+   * may block beyond that while it can do nothing but wait for the device. Throws PcacheError `io` (or `no-space`) if the device has failed.
+   */
+  advance(untilMs: number, clock: () => number): boolean {
+    const queue = (this.#queue ??= openBackingQueue(this.#backing, WRITE_DEPTH + 1));
+    for (;;) {
+      if (this.#isFlushed) return true;
+      if (this.#failure !== undefined) {
+        this.#settle();
+        throw this.#failure;
+      }
+      if (!this.isSubmitted && this.#hasRoom()) {
+        this.#submit(queue);
+      } else if (!this.isWritten()) {
+        queue.wait(Math.min(WAIT_COUNT, Math.ceil(queue.inFlight / 2)));
+      } else if (!this.#isFlushSubmitted) {
+        this.#isFlushSubmitted = queue.submitFlush(FLUSH_TOKEN);
+      } else {
+        queue.wait(1);
+      }
+      this.#takeCompletions(queue);
+      if (clock() < untilMs) continue;
+      // What was submitted starts, and goes on by itself.
+      queue.wait(0);
+      return false;
+    }
+  }
+
+  /** Waits for what is in flight, and lets go of the device. */
+  close(): void {
+    this.#settle();
+    this.#queue?.close();
+    this.#queue = undefined;
+  }
+
+  #hasRoom(): boolean {
+    return this.#freeCount > 0 && this.#bytesInFlight < WRITE_BYTES_IN_FLIGHT_MAX;
+  }
+
+  #settle(): void {
+    const queue = this.#queue;
+    while (queue !== undefined && queue.inFlight > 0) {
+      queue.wait(queue.inFlight);
+      this.#takeCompletions(queue);
+    }
+  }
+
+  #takeCompletions(queue: BackingQueue): void {
+    while (queue.next()) {
+      const token = queue.completedToken;
+      this.#failure ??= queue.completedError;
+      if (token === FLUSH_TOKEN) {
+        this.#isFlushed = queue.completedError === undefined;
+      } else {
+        this.#bytesInFlight -= this.#lengths[token]!;
+        this.#free[this.#freeCount++] = token;
+      }
+    }
+  }
+
+  /** Submits one write: of the pieces that follow each other in the volume, as much as fits one. */
+  #submit(queue: BackingQueue): void {
+    const writeback = this.#writeback;
+    const { volumeOffsets, lengths } = writeback.pieces;
+    const first = this.#piece;
+    const firstPlace = writeback.placeOf(first) + this.#pieceBytes;
+    const memory = writeback.memoryOf(first);
+    const start = volumeOffsets[first]! + this.#pieceBytes;
+    // It ends at a page if more follows, so that no block of the device is cut.
+    const bytesMax = WRITE_BYTES_MAX - (start % PAGE_BYTES);
+    const token = this.#free[--this.#freeCount]!;
+    const length = Math.min(bytesMax, lengths[first]! - this.#pieceBytes);
+    this.#pass(length);
+    let source = memory;
+    let sourceOffset = firstPlace;
+    let total = length;
+    while (total < bytesMax && !this.isSubmitted && volumeOffsets[this.#piece] === start + total) {
+      const piece = this.#piece;
+      const more = Math.min(bytesMax - total, lengths[piece]!);
+      const place = writeback.placeOf(piece);
+      const from = writeback.memoryOf(piece);
+      if (source !== memory || from !== memory || place !== firstPlace + total) {
+        if (source === memory) {
+          // What follows lies elsewhere: all of it goes through a buffer.
+          source = this.#buffers[token] ??= alignedBuffer(WRITE_BYTES_MAX);
+          source.set(memory.subarray(firstPlace, firstPlace + total));
+          sourceOffset = 0;
+        }
+        source.set(from.subarray(place, place + more), total);
+      }
+      total += more;
+      this.#pass(more);
+    }
+    this.#lengths[token] = total;
+    this.#bytesInFlight += total;
+    if (!queue.submitWrite(token, start, source, sourceOffset, total))
+      throw new Error('writeback: the queue takes fewer writes than it said');
+  }
+
+  /** So many bytes of the piece at hand are taken care of. */
+  #pass(bytes: number): void {
+    this.#pieceBytes += bytes;
+    if (this.#pieceBytes < this.#writeback.pieces.lengths[this.#piece]!) return;
+    this.#piece++;
+    this.#pieceBytes = 0;
+  }
+}
