@@ -28,19 +28,17 @@ import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
 import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
-import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
+import type { Engine, EngineEnd, EngineOptions, EngineOutline, EngineProgram, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
-import { loadInOrder } from './parked-threads.js';
-import type { ParkedThreads } from './parked-threads.js';
+import { ParkedThreads, loadInOrder } from './parked-threads.js';
 import type { QueueWorkerStart, RingStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import { SharedText } from './shared-text.js';
-import { MissLane } from './miss-lane.js';
-import { MISS_WORKERS, missKind, threadKinds } from './thread-kinds.js';
+import { MISS_WORKERS, threadKinds } from './thread-kinds.js';
 import type { DataThreadKind } from './thread-kinds.js';
 import type { ThreadMessage } from './thread-messages.js';
 import { VolumeFiles, volumeNodeid } from './volume-files.js';
@@ -52,8 +50,21 @@ const GC_PERCENT_SHIFT = 6;
 const GC_PERCENT_MASK = 0x7f;
 const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
 
+/** The program of an engine process; `threads` is where data threads come from. */
+export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
+  return {
+    prepare: (outline) => parkThreads(threads, outline),
+    start: (options) => startEngine(options, threads),
+  };
+}
+
+function parkThreads(threads: ParkedThreads, { workers, readOnly, transport, isAwaited }: EngineOutline): Promise<void> {
+  const queuesFirst = transport === 'io-uring' ? workers : 1;
+  return threads.park(threadKinds({ queues: workers, queuesFirst, readOnly }), isAwaited ? availableParallelism() : 1);
+}
+
 /** Throws PcacheError as `openCache`; see `StartEngine`. */
-export async function startThreadedEngine(options: EngineOptions, threads: ParkedThreads): Promise<Engine> {
+async function startEngine(options: EngineOptions, threads: ParkedThreads): Promise<Engine> {
   threads.release();
   const device = adoptCacheDevice(options.cache);
   let backing: FileBackingDevice | undefined;
@@ -265,14 +276,7 @@ class ThreadedEngine implements Engine {
     if (role === 'log') this.#log = thread;
     else if (role === 'background') this.#background = thread;
     else this.#lanes.push(thread);
-    if (role === 'miss' && index === 0) void thread.ready.then(() => this.#startMissWorkers(files));
     return thread;
-  }
-
-  /** Those that are needed beside the first if that can have no more than one read under way. */
-  #startMissWorkers(files: VolumeFilesOptions): void {
-    if (this.#stopping !== undefined || new MissLane(this.#shared.misses).hasRing) return;
-    for (let index = 1; index < MISS_WORKERS; index++) this.#startThread(missKind(index), files);
   }
 
   /** This transport calls back into the main thread, so here the main thread is the queue worker. */
@@ -407,7 +411,7 @@ class ThreadedEngine implements Engine {
     await exits(this.#queues);
     await this.#libfuseEnded;
     Atomics.store(words, GatewayWord.stopLanes, 1);
-    new MissLane(this.#shared.misses).wakeAll();
+    IntRing.attach(this.#shared.misses).wakeAll();
     IntRing.attach(this.#shared.writes).wakeAll();
     signal(cache.words, Word.roomEvent);
     await exits(this.#lanes);
