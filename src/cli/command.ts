@@ -2,7 +2,7 @@
 // the work, says it through `context.output`, sets `context.exitStatus` if it found problems, and throws PcacheError for everything else.
 
 import type { Command } from 'commander';
-import type { LogLevel } from '../gateway/log.js';
+import type { LogLevel } from '../gateway/log-level.js';
 import type { Output } from './output.js';
 
 export interface GlobalOptions {

@@ -3,7 +3,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
-import { logLevels, type LogLevel } from '../gateway/log.js';
+import { logLevels, type LogLevel } from '../gateway/log-level.js';
 import { nearest } from '../gateway/nearest.js';
 import type { CommandContext, GlobalOptions } from './command.js';
 import { commandRows } from './commands.js';

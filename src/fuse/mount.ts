@@ -3,7 +3,7 @@
 // whose server is gone; every error says what the user can do.
 
 import { spawnSync } from 'node:child_process';
-import { accessSync, closeSync, constants, lstatSync, readdirSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { errno } from '../device/errno-codes.js';
 import { receiveFileDescriptor } from '../device/descriptor-passing.js';
 import { mount, socketpair, umount2 } from '../device/libc.js';
@@ -20,10 +20,11 @@ import {
 import { errnoOf, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
 import { canonicalPath, mountAt } from './mountinfo.js';
+import { MOUNT_SUBTYPE, checkMountpoint } from './mountpoint.js';
 import { openDevFuse } from './session.js';
 
-/** The type that findmnt and /proc/mounts show: `fuse.pcache`. */
-export const MOUNT_SUBTYPE = 'pcache';
+export { MOUNT_SUBTYPE, checkMountpoint } from './mountpoint.js';
+
 const FUSERMOUNT = 'fusermount3';
 /** How long fusermount3 may take; it makes one system call. */
 const FUSERMOUNT_TIMEOUT_MS = 20_000;
@@ -49,42 +50,6 @@ export interface MountRequest {
 export function mountFuse(request: MountRequest): number {
   const mountpoint = checkMountpoint(request.mountpoint, request.kind);
   return process.geteuid?.() === 0 ? mountAsRoot(request, mountpoint) : mountWithHelper(request, mountpoint);
-}
-
-/**
- * Says what is wrong with a mount point before anything else is done. @returns its path without symbolic links
- * Throws PcacheError as `mountFuse` does.
- */
-export function checkMountpoint(path: string, kind: 'directory' | 'file'): string {
-  let real: string;
-  try {
-    real = canonicalPath(path);
-    const mounted = mountAt(real);
-    if (mounted !== undefined) {
-      throw new PcacheError('busy', `${path}: already a mount point (${mounted.type})`, {
-        errno: errno.EBUSY,
-        ...(mounted.type.startsWith('fuse')
-          ? { hint: `Unmount it first: ${mounted.type === `fuse.${MOUNT_SUBTYPE}` ? 'pcache umount' : 'umount'} ${path}` }
-          : {}),
-      });
-    }
-    const stat = lstatSync(real);
-    if (kind === 'file') {
-      if (!stat.isFile()) throw new PcacheError('usage', `${path}: not a regular file`);
-    } else if (!stat.isDirectory()) {
-      throw new PcacheError('usage', `${path}: not a directory`, { errno: errno.ENOTDIR });
-    } else if (readdirSync(real).length > 0) {
-      throw new PcacheError('busy', `${path}: the directory is not empty`, {
-        errno: errno.ENOTEMPTY,
-        hint: 'Mount on an empty directory.',
-      });
-    }
-    accessSync(real, constants.W_OK);
-  } catch (error) {
-    if (error instanceof PcacheError) throw error;
-    throw systemErrorFrom(path, error);
-  }
-  return real;
 }
 
 function mountAsRoot(request: MountRequest, mountpoint: string): number {

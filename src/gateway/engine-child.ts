@@ -1,4 +1,5 @@
-// An engine process as its supervisor sees it: started, perhaps told to prepare itself, given everything it works on, and gone at some time.
+// An engine process as its supervisor sees it: started with an outline of what will be wanted, for which it prepares itself, given everything it works on, and
+// gone at some time.
 //
 // Invariants: it has no descriptor of the volume before `start`; `ended` resolves once, when the process is gone with all its threads, so nothing of it
 // changes the cache any more.
@@ -9,8 +10,8 @@ import { sendFileDescriptors } from '../device/descriptor-passing.js';
 import { socketpair } from '../device/libc.js';
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from '../device/linux-constants.js';
 import { messageOf } from '../errors.js';
-import type { EngineOutline } from './engine.js';
-import type { EngineMessage, EnginePrepareMessage, EngineStartMessage } from './process-messages.js';
+import { outlineArguments, type EngineOutline } from './engine.js';
+import type { EngineMessage, EngineStartMessage } from './process-messages.js';
 
 /** How long an engine that said it ended may take to exit. */
 const EXIT_TIMEOUT_MS = 5000;
@@ -26,12 +27,16 @@ export class EngineChild {
   #hasEnded = false;
 
   /** `engineMain` is the main module of the process. */
-  constructor(engineMain: URL) {
+  constructor(engineMain: URL, outline: EngineOutline) {
     const [ours, theirs] = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
     this.#socket = ours;
     try {
       // Detached: Ctrl-C at a supervisor in the foreground is the supervisor's business alone.
-      this.#process = fork(engineMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', 2, 2, 'ipc', theirs] });
+      this.#process = fork(engineMain, outlineArguments(outline), {
+        detached: true,
+        serialization: 'advanced',
+        stdio: ['ignore', 2, 2, 'ipc', theirs],
+      });
     } finally {
       closeSync(theirs);
     }
@@ -62,10 +67,6 @@ export class EngineChild {
     return this.#hasEnded;
   }
 
-  prepare(outline: EngineOutline): void {
-    this.#send({ type: 'prepare', outline });
-  }
-
   /** Gives it everything, with copies of `fds`. If it is dead already `ended` tells, as of any other death. */
   start(message: EngineStartMessage, fds: readonly number[]): void {
     if (this.#hasEnded) return;
@@ -75,7 +76,8 @@ export class EngineChild {
       // Its side of the socket is closed: it is dying.
       return;
     }
-    this.#send(message);
+    // An error here is that of a dying process too.
+    if (this.#process.connected) this.#process.send(message, () => undefined);
   }
 
   kill(): void {
@@ -86,10 +88,5 @@ export class EngineChild {
     this.said = message;
     if (message.type === 'ended') setTimeout(() => this.kill(), EXIT_TIMEOUT_MS).unref();
     this.onMessage(message);
-  }
-
-  #send(message: EnginePrepareMessage | EngineStartMessage): void {
-    // An error here is that of a dying process too.
-    if (this.#process.connected) this.#process.send(message, () => undefined);
   }
 }

@@ -1,6 +1,11 @@
-// The main module of the engine process, which the supervisor forks.
+// The main module of the engine process, which the supervisor forks. The threads are started before the rest of this process's program is loaded.
 
-import { runEngineProcess } from './engine-process.js';
-import { threadedEngine } from './engine-threads.js';
+import { outlineOf } from './engine.js';
+import { threadedEngine } from './threaded-engine.js';
 
-runEngineProcess(threadedEngine());
+const program = threadedEngine();
+const outline = outlineOf(process.argv.slice(2));
+// What fails here fails the process, and the supervisor makes another.
+if (outline !== undefined) void program.prepare?.(outline);
+const { runEngineProcess } = await import('./engine-process.js');
+runEngineProcess(program);

@@ -16,7 +16,7 @@ import { withDescriptors, type Engine, type EngineProgram, type StartEngine } fr
 import { createLog, type Logger } from './log.js';
 import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
-import { ENGINE_SOCKET_FD, type EngineMessage, type EnginePrepareMessage, type EngineStartMessage } from './process-messages.js';
+import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
 import { takeMountAway } from './take-mount-away.js';
 
@@ -34,18 +34,14 @@ export function runEngineProcess(program: EngineProgram): void {
     process.stderr.write('pcache: engine: started by `pcache mount` only\n');
     exitProcess(EXIT_FAILED);
   }
-  // Threads inherit this, so it comes before any is made.
+  // In force already, and in the threads that were made before, unless this was started by no supervisor.
   const isIoFlusher = ioFlusher();
   // Without supervisor there is nothing to wait for; threads that are parked would keep the process.
   const endSpare = (): void => exitWithoutThreads(EXIT_FAILED);
   process.on('disconnect', endSpare);
+  if (!process.connected) endSpare();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
-  process.on('message', (message: EnginePrepareMessage | EngineStartMessage) => {
-    if (message.type === 'prepare') {
-      // What fails here fails the process, and the supervisor makes another.
-      void program.prepare?.(message.outline);
-      return;
-    }
+  process.on('message', (message: EngineStartMessage) => {
     process.title = ENGINE_TITLE;
     process.off('disconnect', endSpare);
     void new EngineProcess(message, isIoFlusher).run(program.start);

@@ -28,12 +28,13 @@ import { COUNTER } from '../shared/counters.js';
 import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
 import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
-import type { Engine, EngineEnd, EngineOptions, EngineOutline, EngineProgram, FlushProgress } from './engine.js';
+import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
 import { takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
-import { ParkedThreads, loadInOrder } from './parked-threads.js';
+import { loadInOrder } from './parked-threads.js';
+import type { ParkedThreads } from './parked-threads.js';
 import type { QueueWorkerStart, RingStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
@@ -50,21 +51,8 @@ const GC_PERCENT_SHIFT = 6;
 const GC_PERCENT_MASK = 0x7f;
 const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
 
-/** The program of an engine process; `threads` is where data threads come from. */
-export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
-  return {
-    prepare: (outline) => parkThreads(threads, outline),
-    start: (options) => startEngine(options, threads),
-  };
-}
-
-function parkThreads(threads: ParkedThreads, { workers, readOnly, transport, isAwaited }: EngineOutline): Promise<void> {
-  const queuesFirst = transport === 'io-uring' ? workers : 1;
-  return threads.park(threadKinds({ queues: workers, queuesFirst, readOnly }), isAwaited ? availableParallelism() : 1);
-}
-
 /** Throws PcacheError as `openCache`; see `StartEngine`. */
-async function startEngine(options: EngineOptions, threads: ParkedThreads): Promise<Engine> {
+export async function startThreadedEngine(options: EngineOptions, threads: ParkedThreads): Promise<Engine> {
   threads.release();
   const device = adoptCacheDevice(options.cache);
   let backing: FileBackingDevice | undefined;

@@ -100,6 +100,16 @@ export interface EngineOutline extends Pick<MountOptions, 'workers' | 'readOnly'
   readonly isAwaited: boolean;
 }
 
+/** An outline as the arguments of an engine process, which knows it before its first message could come. */
+export function outlineArguments({ workers, readOnly, transport, isAwaited }: EngineOutline): string[] {
+  return [JSON.stringify({ workers, readOnly, transport, isAwaited } satisfies EngineOutline)];
+}
+
+/** Undefined if the process was not started by `outlineArguments`. */
+export function outlineOf(args: readonly string[]): EngineOutline | undefined {
+  return args.length === 1 ? (JSON.parse(args[0]!) as EngineOutline) : undefined;
+}
+
 /** What the main module of an engine process is made of. */
 export interface EngineProgram {
   /** Does beforehand what takes long and needs nothing of the volume. May still be under way when `start` is called. */

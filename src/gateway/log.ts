@@ -2,11 +2,9 @@
 // the runtime itself prints while dying stands in its place among them. In the foreground the same records become short lines for people.
 
 import pino, { type DestinationStream, type Logger } from 'pino';
+import type { LogLevel } from './log-level.js';
 
 export type { Logger } from 'pino';
-
-export const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
-export type LogLevel = (typeof logLevels)[number];
 
 export interface LogOptions {
   /** `supervisor` or `engine`. */

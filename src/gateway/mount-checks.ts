@@ -6,7 +6,7 @@ import { delimiter, join, resolve } from 'node:path';
 import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
 import { mountAt } from '../fuse/mountinfo.js';
-import { checkMountpoint } from '../fuse/mount.js';
+import { checkMountpoint } from '../fuse/mountpoint.js';
 import { CACHE_BYTES_MIN, SEGMENTS_OFFSET } from '../media/layout.js';
 import { decodeSuperblock, superblockIsBlank } from '../media/superblock.js';
 import type { Transport } from './mount-options.js';

@@ -2,8 +2,9 @@
 // are this program in one version, and the channel has no other user, so messages are typed and not validated.
 
 import type { ControlErrorBody } from './control-protocol.js';
-import type { EngineOutline, EngineStart } from './engine.js';
-import type { LogLevel, LogOptions } from './log.js';
+import type { EngineStart } from './engine.js';
+import type { LogOptions } from './log.js';
+import type { LogLevel } from './log-level.js';
 import type { MountOptions } from './mount-options.js';
 
 /** All that a supervisor needs. Paths are absolute; `mountpoint` is a name from mountPointName. */
@@ -36,13 +37,7 @@ export type MountOutcome =
     }
   | { readonly type: 'failed'; readonly error: ControlErrorBody };
 
-/** Supervisor to a spare engine: do beforehand what can be done. The start may come at any time, or never. */
-export interface EnginePrepareMessage {
-  readonly type: 'prepare';
-  readonly outline: EngineOutline;
-}
-
-/** Supervisor to engine, once. The descriptors come at the same time over the socket ENGINE_SOCKET_FD, and are numbered by their place there. */
+/** Supervisor to engine, once, at any time or never. The descriptors come at the same time over the socket ENGINE_SOCKET_FD, and are numbered by their place there. */
 export interface EngineStartMessage {
   readonly type: 'start';
   readonly start: EngineStart;

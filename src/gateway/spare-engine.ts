@@ -23,7 +23,7 @@ export class SpareEngine {
   #pauseMs = 0;
   #hasEnded = false;
 
-  /** `make` starts a process that prepares itself. */
+  /** `make` starts a process, which prepares itself. */
   constructor(make: () => EngineChild, log: Logger) {
     this.#make = make;
     this.#log = log;

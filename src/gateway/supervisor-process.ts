@@ -1,29 +1,20 @@
 // A supervisor as a process: in the background, started by `pcache mount`, or that command itself with --foreground. Signals ask for an
 // orderly end; SIGHUP is ignored, since the terminal that went away is not what the volume depends on.
+//
+// Users wait while this starts, so the engine's process is started first of all, and the supervisor's own program is loaded beside it. A wish to end that comes
+// meanwhile is kept.
 
 import { messageOf } from '../errors.js';
 import { errorBody } from './control-protocol.js';
-import { createLog } from './log.js';
+import { startFirstEngine, type FirstEngine } from './first-engine.js';
+import type { Logger } from './log.js';
 import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
 import type { MountMessage, MountOutcome, MountPlan } from './process-messages.js';
-import { Supervisor, type SupervisorEvents, type SupervisorParts } from './supervisor.js';
+import type { Supervisor, SupervisorEvents, SupervisorParts } from './supervisor.js';
 
 /** Resolves with the exit status when the volume is unmounted. Rejects with a PcacheError as `Supervisor.run` does. */
-export async function supervise(plan: MountPlan, events: SupervisorEvents, parts?: SupervisorParts): Promise<number> {
-  return runWithSignals(
-    new Supervisor(plan, createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat }), events, parts),
-  );
-}
-
-async function runWithSignals(supervisor: Supervisor): Promise<number> {
-  const stop = (): void => supervisor.requestStop();
-  const ignore = (): void => undefined;
-  process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore);
-  try {
-    return await supervisor.run();
-  } finally {
-    process.off('SIGTERM', stop).off('SIGINT', stop).off('SIGHUP', ignore);
-  }
+export function supervise(plan: MountPlan, events: SupervisorEvents, parts?: SupervisorParts): Promise<number> {
+  return new Supervision(plan, events, parts).run();
 }
 
 /** Called once, by the main module of a background supervisor: takes the plan from the command line and tells it the outcome. */
@@ -40,26 +31,76 @@ export function runSupervisorProcess(parts?: SupervisorParts): void {
 
 async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undefined): Promise<void> {
   const outcome = new OutcomeChannel();
+  const supervision = new Supervision(
+    plan,
+    { ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }) },
+    parts,
+    (log) => process.on('uncaughtException', (error) => dieOf(error, log)),
+  );
+  // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
+  process.once('disconnect', () => {
+    if (!outcome.told) supervision.requestStop();
+  });
   try {
-    const log = createLog({ name: 'supervisor', level: plan.logLevel, format: plan.logFormat });
-    process.on('uncaughtException', (error) => {
-      log.fatal({ error: messageOf(error), stack: error.stack }, 'supervisor failed');
-      // The engine sees the channel close, and takes the mount away.
-      exitWithoutThreads(EXIT_FAILED);
-    });
-    const supervisor = new Supervisor(
-      plan,
-      log,
-      { ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }) },
-      parts,
-    );
-    // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
-    process.once('disconnect', () => {
-      if (!outcome.told) supervisor.requestStop();
-    });
-    exitProcess(await runWithSignals(supervisor));
+    exitProcess(await supervision.run());
   } catch (error) {
     outcome.tell({ type: 'failed', error: errorBody(error) }, () => exitProcess(EXIT_FAILED));
+  }
+}
+
+function dieOf(error: Error, log: Logger): void {
+  log.fatal({ error: messageOf(error), stack: error.stack }, 'supervisor failed');
+  // The engine sees the channel close, and takes the mount away.
+  exitWithoutThreads(EXIT_FAILED);
+}
+
+class Supervision {
+  readonly #plan: MountPlan;
+  readonly #events: SupervisorEvents;
+  readonly #parts: SupervisorParts;
+  readonly #onLog: (log: Logger) => void;
+  #supervisor: Supervisor | undefined;
+  #isStopWanted = false;
+
+  /** `onLog` is called when there is a log, before anything is opened or mounted. */
+  constructor(plan: MountPlan, events: SupervisorEvents, parts: SupervisorParts = {}, onLog: (log: Logger) => void = () => undefined) {
+    this.#plan = plan;
+    this.#events = events;
+    this.#parts = parts;
+    this.#onLog = onLog;
+  }
+
+  async run(): Promise<number> {
+    const stop = (): void => this.requestStop();
+    const ignore = (): void => undefined;
+    process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore);
+    try {
+      const first = startFirstEngine(this.#plan.options, this.#parts.engineMain);
+      this.#supervisor = await this.#makeSupervisor(first);
+      if (this.#isStopWanted) this.#supervisor.requestStop();
+      return await this.#supervisor.run();
+    } finally {
+      process.off('SIGTERM', stop).off('SIGINT', stop).off('SIGHUP', ignore);
+    }
+  }
+
+  requestStop(): void {
+    this.#isStopWanted = true;
+    this.#supervisor?.requestStop();
+  }
+
+  async #makeSupervisor(first: FirstEngine): Promise<Supervisor> {
+    try {
+      const [{ Supervisor }, { createLog }] = await Promise.all([import('./supervisor.js'), import('./log.js')]);
+      const { logLevel: level, logFormat: format } = this.#plan;
+      const log = createLog({ name: 'supervisor', level, format });
+      this.#onLog(log);
+      return new Supervisor(this.#plan, first, log, this.#events, this.#parts);
+    } catch (error) {
+      first.child.kill();
+      await first.child.ended;
+      throw error;
+    }
   }
 }
 

@@ -4,14 +4,13 @@
 // Invariants:
 // - The supervisor never touches the mount itself, only the kernel's tables about it, so it can't hang on its own file system.
 // - At most one engine works at a time: the next is started when the one before is gone with all its threads. None is left when `run` resolves, and no
-//   spare.
+//   spare. The first engine's process is there before the mount is, but it works only, and has something to work on, from `#startEngine` on.
 // - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
 import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
-import { protectProcess } from '../device/memory-protection.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
@@ -21,6 +20,7 @@ import { negotiate, queueDescriptors } from '../fuse/session.js';
 import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
 import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart } from './engine.js';
 import { EngineChild } from './engine-child.js';
+import { engineMainDefault, type FirstEngine } from './first-engine.js';
 import { errorAbout } from './error-about.js';
 import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
@@ -79,6 +79,7 @@ export class Supervisor {
   readonly #log: Logger;
   readonly #events: SupervisorEvents;
   readonly #engineMain: URL;
+  readonly #first: FirstEngine;
   readonly #negotiate: typeof negotiate;
   readonly #whyNoRings: typeof whyNoRings;
   readonly #paths: RuntimePaths;
@@ -99,21 +100,21 @@ export class Supervisor {
   #interrupted = false;
   #finish: ((outcome: Outcome) => void) | undefined;
 
-  /** Throws PcacheError if there is no place for the runtime files. */
-  constructor(plan: MountPlan, log: Logger, events: SupervisorEvents, parts: SupervisorParts = {}) {
+  /**
+   * Throws PcacheError if there is no place for the runtime files. `run` sees to the end of the first engine, whatever happens.
+   */
+  constructor(plan: MountPlan, first: FirstEngine, log: Logger, events: SupervisorEvents, parts: SupervisorParts = {}) {
     this.#plan = plan;
     this.#log = log;
     this.#events = events;
-    this.#engineMain = parts.engineMain ?? new URL('./engine-main.js', import.meta.url);
+    this.#engineMain = parts.engineMain ?? engineMainDefault;
+    this.#first = first;
+    this.#engine = first.child;
     this.#restarts = parts.restarts ?? new RestartPolicy();
     this.#negotiate = parts.negotiate ?? negotiate;
     this.#whyNoRings = parts.whyNoRings ?? whyNoRings;
     this.#transport = plan.options.transport;
-    this.#spare = new SpareEngine(() => {
-      const child = new EngineChild(this.#engineMain);
-      child.prepare({ ...plan.options, isAwaited: false });
-      return child;
-    }, log);
+    this.#spare = new SpareEngine(() => new EngineChild(this.#engineMain, { ...plan.options, isAwaited: false }), log);
     this.#paths = runtimePaths(plan.mountpoint, makeRuntimeDirectory(plan.runtimeDirectory));
   }
 
@@ -126,8 +127,8 @@ export class Supervisor {
     let outcome: Outcome;
     try {
       this.#open();
-      this.#protect();
-      this.#startEngine(new EngineChild(this.#engineMain));
+      this.#tellProtection();
+      this.#startEngine(this.#first.child);
       outcome = await finished;
     } catch (error) {
       const shown = error instanceof PcacheError ? error : new PcacheError('internal', messageOf(error), { cause: error });
@@ -162,9 +163,9 @@ export class Supervisor {
     }
   }
 
-  /** Before an engine is started, which inherits it. */
-  #protect(): void {
-    const refused = protectProcess();
+  /** Only when this mount has the log for itself. */
+  #tellProtection(): void {
+    const refused = this.#first.unprotected;
     if (refused === undefined) return;
     // Nothing to warn of where nobody can expect it.
     const level = process.geteuid?.() === 0 ? 'warn' : 'info';
@@ -276,7 +277,7 @@ export class Supervisor {
     } else if (this.#restarts.shouldRestart(performance.now())) {
       this.#engineRestarts++;
       const spare = this.#spare.take();
-      this.#startEngine(spare ?? new EngineChild(this.#engineMain));
+      this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }));
       // Only now: writing to the log takes longer than starting.
       this.#log.error({ reason }, 'the engine died');
       this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
@@ -305,6 +306,9 @@ export class Supervisor {
         this.#log.warn({ error: messageOf(unmountError) }, 'cannot take the mount away');
       }
     }
+    // If it was never started; otherwise it is gone.
+    this.#first.child.kill();
+    await this.#first.child.ended;
     await this.#spare.end();
     for (const fd of this.#session?.fds ?? []) closeSync(fd);
     this.#backing?.close();
