@@ -38,6 +38,25 @@ export function openBackingQueue(device: BackingDevice, depth: number): BackingQ
   return device.queue?.(depth) ?? new SynchronousBackingQueue(device, depth);
 }
 
+/**
+ * The same for writes: none of them reaches the device after the process is gone, so the next process that writes can't be overtaken by the last. (An io_uring
+ * does not keep to that.)
+ */
+export function openWriteQueue(device: BackingDevice, depth: number): BackingQueue {
+  return device.writeQueue?.(depth) ?? new SynchronousBackingQueue(device, depth);
+}
+
+/** What a request fails with; undefined if it doesn't. */
+export function outcomeOf(request: () => void): PcacheError | undefined {
+  try {
+    request();
+    return undefined;
+  } catch (error) {
+    if (error instanceof PcacheError) return error;
+    throw error;
+  }
+}
+
 /** Does each request at once, in the calling thread. */
 export class SynchronousBackingQueue implements BackingQueue {
   readonly depth: number;

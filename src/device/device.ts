@@ -34,6 +34,8 @@ export interface CacheDevice {
   segment(id: PhysicalSegmentId): SegmentView;
   /** Address of a device offset in this process, for iovecs; 0 where the device is no mapping (simulation). */
   addressOf(deviceOffset: number): number;
+  /** Copies from an address of this process into a segment, within it; allocates no more than a number. Only a mapping can. */
+  store?(id: PhysicalSegmentId, offset: number, sourceAddress: number, lengthBytes: number): void;
   /**
    * Makes a range durable; returns when it is. Widened to whole pages as needed. Throws PcacheError `io` if the device fails. Nothing counts as durable
    * after that: a mapped device fails always then, until it is opened anew.
@@ -66,5 +68,7 @@ export interface BackingDevice {
   flush(): void;
   /** For `openBackingQueue`: takes up to `depth` requests at a time. Without it each is done when it is submitted. */
   queue?(depth: number): BackingQueue;
+  /** For `openWriteQueue`. */
+  writeQueue?(depth: number): BackingQueue;
   close(): void;
 }

@@ -14,7 +14,8 @@ import { SECTOR_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { backingIdentityOf } from './backing-identity.js';
 import { SynchronousBackingQueue } from './backing-queue.js';
 import type { BackingQueue } from './backing-queue.js';
-import { BackingRing, hidesShortWrites } from './backing-ring.js';
+import { BackingAio } from './backing-aio.js';
+import { BackingRing, hidesShortWrites, type RingDevice } from './backing-ring.js';
 import type { BackingDevice } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { BUFFERED, enableDirectIo, type IoAlignment } from './direct-io.js';
@@ -160,23 +161,20 @@ export class FileBackingDevice implements BackingDevice {
   ring(depth: number): BackingRing | undefined {
     this.#requireOpen();
     try {
-      return new BackingRing(
-        {
-          device: this,
-          fd: this.#fd,
-          hidesShortWrites: hidesShortWrites(this.#fd),
-          directAddress: (offsetBytes, memory, memoryOffset, lengthBytes) => {
-            this.#check(offsetBytes, memory, memoryOffset, lengthBytes);
-            return this.#usableAddress(offsetBytes, memory, memoryOffset, lengthBytes);
-          },
-          progressOf: (result, wantedBytes) => this.#progressOf(result, wantedBytes),
-          failure: (what, lengthBytes, offsetBytes, result) => this.#failure(what, lengthBytes, offsetBytes, result),
-          flushFailure: (number) => systemError(`${this.handle.path}: flush`, number, codeOfNumber(number)),
-        },
-        depth,
-      );
+      return new BackingRing(this.#ringDevice(), depth);
     } catch (error) {
       if (error instanceof PcacheError) return undefined;
+      throw error;
+    }
+  }
+
+  /** For the calling thread: through Linux AIO where there is that. Close it before the device. */
+  writeQueue(depth: number): BackingQueue {
+    this.#requireOpen();
+    try {
+      return new BackingAio(this.#ringDevice(), depth);
+    } catch (error) {
+      if (error instanceof PcacheError) return new SynchronousBackingQueue(this, depth);
       throw error;
     }
   }
@@ -188,6 +186,21 @@ export class FileBackingDevice implements BackingDevice {
     this.#bounce = new Uint8Array(0);
     if (this.#bounceAddress !== 0) munmap(this.#bounceAddress, BOUNCE_BYTES);
     if (this.#owner) fs.closeSync(this.#fd);
+  }
+
+  #ringDevice(): RingDevice {
+    return {
+      device: this,
+      fd: this.#fd,
+      hidesShortWrites: hidesShortWrites(this.#fd),
+      directAddress: (offsetBytes, memory, memoryOffset, lengthBytes) => {
+        this.#check(offsetBytes, memory, memoryOffset, lengthBytes);
+        return this.#usableAddress(offsetBytes, memory, memoryOffset, lengthBytes);
+      },
+      progressOf: (result, wantedBytes) => this.#progressOf(result, wantedBytes),
+      failure: (what, lengthBytes, offsetBytes, result) => this.#failure(what, lengthBytes, offsetBytes, result),
+      flushFailure: (number) => systemError(`${this.handle.path}: flush`, number, codeOfNumber(number)),
+    };
   }
 
   #writeThroughBounce(offsetBytes: number, source: Uint8Array, sourceOffset: number, lengthBytes: number): void {

@@ -72,7 +72,16 @@ const cIoUringEnter = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uin
 const cIoUringRegister = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint', 'void *', 'uint']) as Call<
   [number: N, fd: N, operation: N, argument: CallMemory, count: N]
 >;
-const cMemmove = library.func('memmove', 'intptr_t', ['intptr_t', 'intptr_t', 'size_t']) as Call<[target: N, source: N, length: N]>;
+const cIoSetup = library.func('syscall', 'int64_t', ['int64_t', 'uint', 'void *']) as Call<[number: N, entries: N, context: CallMemory]>;
+const cIoDestroy = library.func('syscall', 'int64_t', ['int64_t', 'int64_t']) as Call<[number: N, context: N]>;
+const cIoSubmit = library.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t']) as Call<
+  [number: N, context: N, count: N, iocbPointers: N]
+>;
+const cIoGetEvents = library.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']) as Call<
+  [number: N, context: N, least: N, most: N, events: N, timeout: N]
+>;
+// It returns the target's address, which would be a new number for each call.
+const cMemmove = library.func('memmove', 'void', ['intptr_t', 'intptr_t', 'size_t']) as (target: N, source: N, length: N) => void;
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
@@ -140,6 +149,34 @@ export function ioUringEnter(fd: number, submit: number, wait: number, flags: nu
 /** io_uring_register(2) with an array of `argument.length` words. */
 export function ioUringRegister(fd: number, operation: number, argument: Uint32Array): void {
   checked(cIoUringRegister(SYS_IO_URING_REGISTER, fd, operation, argument, argument.length), 'io_uring_register');
+}
+
+/** Linux AIO. Its numbers differ: x86-64's are its own, those of arm64 are what other machines have. */
+const SYS_IO =
+  process.arch === 'x64' ? { setup: 206, destroy: 207, getEvents: 208, submit: 209 } : { setup: 0, destroy: 1, getEvents: 4, submit: 2 };
+
+/** A new AIO context for `entries` requests under way; an address. */
+export function ioSetup(entries: number): number {
+  const context = new Uint32Array(2);
+  checked(cIoSetup(SYS_IO.setup, entries, context), 'io_setup');
+  return context[1]! * 4294967296 + context[0]!;
+}
+
+/** Waits for what is under way. */
+export function ioDestroy(context: number): void {
+  checked(cIoDestroy(SYS_IO.destroy, context), 'io_destroy');
+}
+
+/** HOT. `pointersAddress` points to `count` addresses of struct iocb. Requests taken, or -errno if the first is not. */
+export function ioSubmit(context: number, count: number, pointersAddress: number): number {
+  const result = cIoSubmit(SYS_IO.submit, context, count, pointersAddress);
+  return result < 0 ? -errnoWord[0]! : result;
+}
+
+/** HOT. Waits for `least` completions, 0 or more, and takes up to `most` into the struct io_events at an address. How many, or -errno. */
+export function ioGetEvents(context: number, least: number, most: number, eventsAddress: number): number {
+  const result = cIoGetEvents(SYS_IO.getEvents, context, least, most, eventsAddress, 0);
+  return result < 0 ? -errnoWord[0]! : result;
 }
 
 /** HOT. Copies memory that no view is at hand for; the ranges may overlap. */

@@ -2,12 +2,16 @@
 //
 // Invariants:
 // - A write is seen at once. It is durable after the next flush; until then each of its 512-byte sectors may or may not survive a crash, in any order.
+// - With `completeOutOfOrder`, requests of a queue are completed in any order and only when waited for. Loss of power may take any of those in flight; if
+//   only the process dies, they happen all the same, before it is gone.
 // - Only chunks that were written to take memory, so a volume of 16 TiB costs nothing.
 
 import { PcacheError } from '../errors.js';
 import { SECTOR_BYTES } from '../media/layout.js';
+import type { BackingQueue } from './backing-queue.js';
 import type { BackingDevice } from './device.js';
 import { errno } from './errno-codes.js';
+import { OutOfOrderQueue } from './simulated-backing-queue.js';
 import { systemError } from './system-error.js';
 
 const CHUNK_BYTES = 64 * 1024;
@@ -38,6 +42,9 @@ export class SimulatedBackingDevice implements BackingDevice {
   /** For each chunk written to since the last flush: what it was at that flush. */
   readonly #durable = new Map<number, Uint8Array>();
   readonly #calls = { read: 0, write: 0, flush: 0 };
+  queue?: (depth: number) => BackingQueue;
+  writeQueue?: (depth: number) => BackingQueue;
+  readonly #queues = new Set<OutOfOrderQueue>();
   #open = true;
 
   constructor(options: SimulatedBackingDeviceOptions) {
@@ -69,6 +76,24 @@ export class SimulatedBackingDevice implements BackingDevice {
     this.#copyIn(offsetBytes, source.subarray(sourceOffset, sourceOffset + lengthBytes));
   }
 
+  /** From now on there are queues whose requests complete in an order that `random` decides. Without this they complete as they are submitted. */
+  completeOutOfOrder(random: () => number): void {
+    this.queue = (depth) => {
+      const queue = new OutOfOrderQueue(
+        {
+          read: (offset, target, targetOffset, length) => this.read(offset, target, targetOffset, length),
+          write: (offset, source, sourceOffset, length) => this.write(offset, source, sourceOffset, length),
+          startFlush: () => this.#startFlush(),
+        },
+        depth,
+        random,
+      );
+      this.#queues.add(queue);
+      return queue;
+    };
+    this.writeQueue = this.queue;
+  }
+
   /** A range of which nothing was ever written. */
   isHole(offsetBytes: number, lengthBytes: number): boolean {
     let isHole = true;
@@ -85,9 +110,33 @@ export class SimulatedBackingDevice implements BackingDevice {
     this.#open = false;
   }
 
+  /** What is durable once it happens is what was written when it was submitted. */
+  #startFlush(): () => void {
+    const covered = new Map([...this.#durable.keys()].map((index) => [index, this.#chunks.get(index)!.slice()]));
+    return () => {
+      this.#begin('flush', 0, 0);
+      for (const [index, content] of covered) {
+        if (Buffer.compare(content, this.#chunks.get(index)!) === 0) this.#durable.delete(index);
+        else this.#durable.set(index, content);
+      }
+    };
+  }
+
+  /** The process is gone: of what it had in flight, the writes for which `happens` says so have happened. */
+  #endQueues(happens: () => boolean): void {
+    for (const queue of this.#queues) {
+      for (const { offsetBytes, source, sourceOffset, lengthBytes } of queue.pendingWrites) {
+        if (happens()) this.#copyIn(offsetBytes, source.subarray(sourceOffset, sourceOffset + lengthBytes));
+      }
+      queue.forget();
+    }
+    this.#queues.clear();
+  }
+
   /** Loss of power: each sector that was written since the last flush is as it was then, or as it is now, as `random` decides. Open again. */
   crash(random: () => number): void {
     this.#open = true;
+    this.#endQueues(() => random() < 0.5);
     for (const index of [...this.#durable.keys()].sort((a, b) => a - b)) {
       const old = this.#durable.get(index)!;
       const chunk = this.#chunks.get(index)!;
@@ -102,6 +151,7 @@ export class SimulatedBackingDevice implements BackingDevice {
   /** Death of the process only: everything written is still seen, nothing more is durable. Open again. */
   killProcess(): void {
     this.#open = true;
+    this.#endQueues(() => true);
   }
 
   /** Puts bytes on the device, durable at once, without counting as a call. */

@@ -8,7 +8,7 @@
 //   written back is neither moved nor freed, and a buffer is used for one request at a time.
 
 import type { Writeback } from '../cache/writeback.js';
-import { openBackingQueue } from '../device/backing-queue.js';
+import { openWriteQueue } from '../device/backing-queue.js';
 import type { BackingQueue } from '../device/backing-queue.js';
 import type { BackingDevice } from '../device/device.js';
 import { PAGE_BYTES } from '../media/layout.js';
@@ -73,7 +73,7 @@ export class WritebackWriter {
    * may block beyond that while it can do nothing but wait for the device. Throws PcacheError `io` (or `no-space`) if the device has failed.
    */
   advance(untilMs: number, clock: () => number): boolean {
-    const queue = (this.#queue ??= openBackingQueue(this.#backing, WRITE_DEPTH + 1));
+    const queue = (this.#queue ??= openWriteQueue(this.#backing, WRITE_DEPTH + 1));
     for (;;) {
       if (this.#isFlushed) return true;
       if (this.#failure !== undefined) {

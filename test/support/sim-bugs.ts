@@ -11,6 +11,7 @@ import { SegmentState } from '../../src/cache/shared-state.js';
 import type { CacheShared } from '../../src/cache/shared-state.js';
 import { Writer } from '../../src/cache/writer.js';
 import type { BackingDevice, CacheDevice } from '../../src/device/device.js';
+import { WritebackWriter } from '../../src/gateway/writeback-writer.js';
 import { KsetHeader } from '../../src/media/kset.js';
 import {
   CACHE_CTRL_OFFSET,
@@ -47,6 +48,7 @@ export const simBugs = {
   // 5: the backing device alone.
   'dirty_tail is stored before the backing device is flushed': 5,
   'a batch crosses a barrier': 5,
+  'a flush is submitted while writes of the batch are in flight': 5,
   'a flush of the backing device that failed counts as done': 5,
   'dirty_tail is not persisted': 5,
   // 6 and 7.
@@ -74,7 +76,7 @@ export interface Planted {
 }
 
 /** Classes that a bug may be patched into. */
-const PATCHED = [CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader].map(({ prototype }) => prototype);
+const PATCHED = [CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader, WritebackWriter].map(({ prototype }) => prototype);
 
 /** Remembers the product's classes as they are; what it returns makes them so again. */
 export function rememberClasses(): () => void {
@@ -216,6 +218,11 @@ function patchClasses(bug: SimBug, role: 'user' | 'log' | 'background', turns: S
       loadKset.call(this);
       this.header.isBarrier = false;
       this.header.isBarrierBefore = false;
+    };
+  }
+  if (bug === 'a flush is submitted while writes of the batch are in flight' && role === 'background') {
+    WritebackWriter.prototype.isWritten = function (this: WritebackWriter) {
+      return this.isSubmitted;
     };
   }
   if (bug === 'a write is acknowledged before its key is staged' && role === 'user') patchAppend(turns);

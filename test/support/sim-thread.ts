@@ -8,12 +8,16 @@ import { NumberWord, Word } from '../../src/cache/shared-state.js';
 import type { CacheShared } from '../../src/cache/shared-state.js';
 import type { BackingDevice } from '../../src/device/device.js';
 import { errno } from '../../src/device/errno-codes.js';
+import { OutOfOrderQueue } from '../../src/device/simulated-backing-queue.js';
 import { SimulatedCrash } from '../../src/device/simulated-cache-device.js';
 import { systemError } from '../../src/device/system-error.js';
 import { PcacheError } from '../../src/errors.js';
 import { BackgroundWork } from '../../src/gateway/background-work.js';
+import type { FailureReports } from '../../src/gateway/background-work.js';
 import { Maintenance } from '../../src/gateway/maintenance.js';
 import { VolumeIo } from '../../src/gateway/volume-io.js';
+import { WritebackPace } from '../../src/gateway/writeback-pace.js';
+import { CachePaceSignals } from '../../src/gateway/writeback-signals.js';
 import { SECTOR_BYTES } from '../../src/media/layout.js';
 import { epoch, signal } from '../../src/shared/event-word.js';
 import { observeLocks } from '../../src/shared/mutex.js';
@@ -54,6 +58,7 @@ export interface SimLife {
 const KSET_AGE_MS = 1000;
 const LOG_TICK_MS = 250;
 const BACKGROUND_TICK_MS = 500;
+const REST_TICK_MS = 4;
 const ROOM_TICK_MS = 1000;
 /** Not shorter, so that no two operations write the same bytes by accident. */
 const WRITE_BYTES_MIN = 16;
@@ -160,39 +165,48 @@ function backingDevice(state: SimBackingState): BackingDevice {
     volatile.set(bytes, at);
     marks.fill(SectorMark.written, at / SECTOR_BYTES, (at + bytes.length) / SECTOR_BYTES);
   };
+  /** What a flush that is submitted now covers. */
+  const writtenSectors = (): number[] => [...marks.keys()].filter((sector) => marks[sector] === SectorMark.written);
+  const flushSectors = (sectors: readonly number[]): void => {
+    turns.judge(Reason.flush);
+    turns.step();
+    const hasFailed = fails(SimWord.backingFaults);
+    for (const sector of sectors) {
+      // A flush that fails may leave what it was about undone for ever, and the next one says nothing of it.
+      marks[sector] = hasFailed ? SectorMark.dropped : SectorMark.durable;
+      const from = sector * SECTOR_BYTES;
+      if (!hasFailed) durable.set(volatile.subarray(from, from + SECTOR_BYTES), from);
+    }
+    turns.step();
+    if (hasFailed) throw systemError('simulated backing device: flush', errno.EIO, 'io');
+  };
+  const read: BackingDevice['read'] = (offset, target, targetOffset, length) => {
+    begin('read');
+    const at = place(offset, length);
+    target.set(volatile.subarray(at, at + length), targetOffset);
+  };
+  const write: BackingDevice['write'] = (offset, source, sourceOffset, length) => {
+    begin('write');
+    const at = place(offset, length);
+    // Half of it is there before the other half.
+    const half = Math.floor(turns.random() * (length / SECTOR_BYTES)) * SECTOR_BYTES;
+    put(at, source.subarray(sourceOffset, sourceOffset + half));
+    turns.step();
+    put(at + half, source.subarray(sourceOffset + half, sourceOffset + length));
+  };
+  const startFlush = (): (() => void) => {
+    const sectors = writtenSectors();
+    return () => flushSectors(sectors);
+  };
   return {
     sizeBytes: state.volumeBytes,
     readOnly: false,
     identity: 'simulated:0',
     isHole: () => false,
-    read(offset, target, targetOffset, length) {
-      begin('read');
-      const at = place(offset, length);
-      target.set(volatile.subarray(at, at + length), targetOffset);
-    },
-    write(offset, source, sourceOffset, length) {
-      begin('write');
-      const at = place(offset, length);
-      // Half of it is there before the other half.
-      const half = Math.floor(turns.random() * (length / SECTOR_BYTES)) * SECTOR_BYTES;
-      put(at, source.subarray(sourceOffset, sourceOffset + half));
-      turns.step();
-      put(at + half, source.subarray(sourceOffset + half, sourceOffset + length));
-    },
-    flush() {
-      turns.judge(Reason.flush);
-      turns.step();
-      const hasFailed = fails(SimWord.backingFaults);
-      for (let sector = 0; sector < marks.length; sector++) {
-        if (marks[sector] !== SectorMark.written) continue;
-        // A flush that fails may leave what it was about undone for ever, and the next one says nothing of it.
-        marks[sector] = hasFailed ? SectorMark.dropped : SectorMark.durable;
-        const from = sector * SECTOR_BYTES;
-        if (!hasFailed) durable.set(volatile.subarray(from, from + SECTOR_BYTES), from);
-      }
-      turns.step();
-      if (hasFailed) throw systemError('simulated backing device: flush', errno.EIO, 'io');
-    },
+    read,
+    write,
+    flush: () => flushSectors(writtenSectors()),
+    writeQueue: (depth) => new OutOfOrderQueue({ read, write, startFlush }, depth, () => turns.random()),
     close: () => undefined,
   };
 }
@@ -315,14 +329,17 @@ function runLog(cache: Cache): never {
 /** As `gateway/background-worker`. */
 function runBackground(cache: Cache, backing: BackingDevice): never {
   const { words } = cache.shared;
-  const work = new BackgroundWork(new Maintenance(cache, backing), () => turns.clockMs, {
+  const clock = (): number => turns.clockMs;
+  const pace = new WritebackPace(new CachePaceSignals(cache.shared, () => turns.pick(4) === 0), clock, clock);
+  const reports: FailureReports = {
     backingFailed: (error) => refuseOthers(error),
     backingWorks: () => undefined,
     cacheFailed(_, error) {
       refuseOthers(error);
       failCache(words);
     },
-  });
+  };
+  const work = new BackgroundWork(new Maintenance(cache, backing), clock, reports, pace);
   const refuseOthers = (error: unknown): void => {
     if (!isAbout(error, 'io')) throw error;
   };
@@ -330,6 +347,11 @@ function runBackground(cache: Cache, backing: BackingDevice): never {
     const seen = epoch(words, Word.backgroundWorkEvent);
     if (simWords[SimWord.cacheFailed] !== 0) work.end();
     if (work.step()) continue;
+    const restMs = work.restLeftMs;
+    if (restMs > 0) {
+      turns.waitForEvent(-1, 0, Math.min(REST_TICK_MS, restMs));
+      continue;
+    }
     if (Atomics.load(words, Word.roomWaiters) > 0) signal(words, Word.logWorkEvent);
     turns.waitForEvent(Word.backgroundWorkEvent, seen, work.pauseLeftMs > 0 ? work.pauseLeftMs : BACKGROUND_TICK_MS);
   }
