@@ -39,7 +39,8 @@ import type { QueueWorkerStart, RingStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import { SharedText } from './shared-text.js';
-import { MISS_WORKERS, threadKinds } from './thread-kinds.js';
+import { MissLane } from './miss-lane.js';
+import { MISS_WORKERS, missKind, threadKinds } from './thread-kinds.js';
 import type { DataThreadKind } from './thread-kinds.js';
 import type { ThreadMessage } from './thread-messages.js';
 import { VolumeFiles, volumeNodeid } from './volume-files.js';
@@ -264,7 +265,14 @@ class ThreadedEngine implements Engine {
     if (role === 'log') this.#log = thread;
     else if (role === 'background') this.#background = thread;
     else this.#lanes.push(thread);
+    if (role === 'miss' && index === 0) void thread.ready.then(() => this.#startMissWorkers(files));
     return thread;
+  }
+
+  /** Those that are needed beside the first if that can have no more than one read under way. */
+  #startMissWorkers(files: VolumeFilesOptions): void {
+    if (this.#stopping !== undefined || new MissLane(this.#shared.misses).hasRing) return;
+    for (let index = 1; index < MISS_WORKERS; index++) this.#startThread(missKind(index), files);
   }
 
   /** This transport calls back into the main thread, so here the main thread is the queue worker. */
@@ -399,7 +407,7 @@ class ThreadedEngine implements Engine {
     await exits(this.#queues);
     await this.#libfuseEnded;
     Atomics.store(words, GatewayWord.stopLanes, 1);
-    IntRing.attach(this.#shared.misses).wakeAll();
+    new MissLane(this.#shared.misses).wakeAll();
     IntRing.attach(this.#shared.writes).wakeAll();
     signal(cache.words, Word.roomEvent);
     await exits(this.#lanes);

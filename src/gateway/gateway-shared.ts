@@ -2,7 +2,7 @@
 // answered at once goes on, and a few words. Posted to each worker as it starts.
 //
 // Lanes. A queue worker never blocks: what would, it hands on, and takes the next request.
-// - misses: READs for which the backing device must be read. Several miss workers take them.
+// - misses: READs for which the backing device must be read. One miss worker has many of them under way; where io_uring is forbidden, several have one each.
 // - writes: WRITEs that found no room, that write part of a sector, or came behind such; and FALLOCATEs. One worker takes them in order of
 //   arrival, so writers that wait for room are served in order.
 // - flushes: FSYNCs whose kset is not durable yet. The log worker answers them.
@@ -20,6 +20,8 @@ import type { IntRingState } from '../shared/int-ring.js';
 import { Word, sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
 import { messageOf } from '../errors.js';
 import { signal } from '../shared/event-word.js';
+import { MissLane, createMissLane } from './miss-lane.js';
+import type { MissLaneState } from './miss-lane.js';
 import { SharedText, createSharedText } from './shared-text.js';
 import type { StatusFacts } from './status.js';
 import { createTextFiles } from './text-files.js';
@@ -64,8 +66,7 @@ export interface GatewayShared {
   readonly cacheDevice: CacheDeviceHandle;
   readonly backingDevice: BackingDeviceHandle;
   readonly slots: RequestSlotsHandle;
-  /** Tuples: slot. */
-  readonly misses: IntRingState;
+  readonly misses: MissLaneState;
   /** Tuples: slot, progress (bytes of a WRITE, chunks of a FALLOCATE). */
   readonly writes: IntRingState;
   /** Tuples: slot, low and high half of the sequence to wait for. */
@@ -87,7 +88,7 @@ export function createGatewayShared(parts: GatewaySharedParts): GatewayShared {
   return {
     ...parts,
     // A slot is on one lane at a time, so none of them can overflow.
-    misses: IntRing.create(count, 1).state,
+    misses: createMissLane(count),
     writes: IntRing.create(count, 2).state,
     flushes: IntRing.create(count, 3).state,
     words: sharedInt32(GatewayWord.count) as Int32Array<SharedArrayBuffer>,
@@ -112,7 +113,7 @@ export class DataThread {
   readonly cache: Cache;
   readonly backing: ReturnType<typeof attachBackingDevice>;
   readonly slots: RequestSlots;
-  readonly misses: IntRing;
+  readonly misses: MissLane;
   readonly writes: IntRing;
   readonly flushes: IntRing;
   readonly cacheError: SharedText;
@@ -129,7 +130,7 @@ export class DataThread {
     );
     this.backing = attachBackingDevice(shared.backingDevice);
     this.slots = new RequestSlots(shared.slots);
-    this.misses = IntRing.attach(shared.misses);
+    this.misses = new MissLane(shared.misses);
     this.writes = IntRing.attach(shared.writes);
     this.flushes = IntRing.attach(shared.flushes);
     this.cacheError = new SharedText(shared.cacheError);

@@ -36,6 +36,7 @@ export const counterHelp: Readonly<Record<CounterName, string>> = {
   cache_full_waits: 'Requests that had to wait for a free segment',
   fills: 'Read misses kept in the cache',
   fill_bytes: 'Bytes of read misses kept in the cache',
+  read_ahead_bytes: 'Bytes read from the backing device before anybody asked for them',
 };
 
 const gaugeRows: readonly MetricRow[] = [

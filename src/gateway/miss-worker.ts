@@ -1,29 +1,55 @@
-// A miss worker's thread: answers READs that need the backing device, one at a time, from start to end.
+// A miss worker's thread: answers READs that need the backing device. The first has a ring, and many reads under way (miss-server.ts); where there is no
+// io_uring, it and the others each do one at a time, from start to end.
 
+import type { BackingRing } from '../device/backing-ring.js';
 import type { RequestSlot } from '../fuse/request-slots.js';
 import { COUNTER } from '../shared/counters.js';
 import { PcacheError } from '../errors.js';
 import { errnoFor } from './errno-of.js';
-import { DataThread } from './gateway-shared.js';
+import { DataThread, GatewayWord } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { answer, serveLane } from './lane.js';
+import { MissServer, RING_DEPTH } from './miss-server.js';
 import { noteRequestError } from './request-errors.js';
-import { threadStart } from './thread-messages.js';
+import { tellMain, threadStart } from './thread-messages.js';
 import { VolumeIo } from './volume-io.js';
 
 const thread = new DataThread(threadStart() as DataThreadStart);
-const io = new VolumeIo(thread.cache, thread.backing, {
-  waitForRoom() {
-    throw new PcacheError('internal', 'a read waits for room');
-  },
-});
+const { backing, cache, misses, slots } = thread;
 
-function answerRead(slot: RequestSlot): void {
+function serveWithRing(ring: BackingRing): void {
+  const server = new MissServer({
+    cache,
+    slots,
+    lane: misses,
+    ring,
+    alignmentBytes: backing.handle.alignment.offsetBytes,
+    shouldStop: () => thread.isSet(GatewayWord.stopLanes),
+    answer: (slot, result) => answer(thread, slot, result),
+    onError: noteRequestError,
+  });
+  tellMain({ type: 'ready' });
+  server.serve();
+  ring.close();
+  thread.end();
+  tellMain({ type: 'ended' });
+}
+
+function serveBlocking(): void {
+  const io = new VolumeIo(cache, backing, {
+    waitForRoom() {
+      throw new PcacheError('internal', 'a read waits for room');
+    },
+  });
+  serveLane(thread, misses.requests, (tuple) => answerRead(io, slots.slot(tuple[0]!)));
+}
+
+function answerRead(io: VolumeIo, slot: RequestSlot): void {
   let result = slot.reopen();
   if (result === 0) {
     const { request } = slot;
-    const length = Math.max(0, Math.min(request.sizeBytes, thread.shared.cache.volumeBytes - request.offsetBytes));
-    const { counters } = thread.cache;
+    const length = Math.max(0, Math.min(request.sizeBytes, cache.shared.volumeBytes - request.offsetBytes));
+    const { counters } = cache;
     try {
       io.read(request.offsetBytes, length, slot.payload, 0);
       slot.iovec.add(slot.payloadAddress, length);
@@ -39,4 +65,6 @@ function answerRead(slot: RequestSlot): void {
   answer(thread, slot, result);
 }
 
-serveLane(thread, thread.misses, (tuple) => answerRead(thread.slots.slot(tuple[0]!)));
+const ring = misses.claim(() => backing.ring(RING_DEPTH));
+if (ring === undefined) serveBlocking();
+else serveWithRing(ring);

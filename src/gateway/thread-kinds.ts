@@ -3,6 +3,7 @@
 
 import type { ThreadKind } from './parked-threads.js';
 
+/** At most: one is enough if it can have many reads under way. */
 export const MISS_WORKERS = 4;
 
 export interface DataThreadKind extends ThreadKind {
@@ -12,7 +13,7 @@ export interface DataThreadKind extends ThreadKind {
 }
 
 const queueKind = (index: number): DataThreadKind => ({ role: 'queue', index, name: `queue ${index}`, file: './queue-worker.js' });
-const missKind = (index: number): DataThreadKind => ({ role: 'miss', index, name: `miss ${index}`, file: './miss-worker.js' });
+export const missKind = (index: number): DataThreadKind => ({ role: 'miss', index, name: `miss ${index}`, file: './miss-worker.js' });
 const LOG_KIND: DataThreadKind = { role: 'log', index: 0, name: 'log', file: './log-worker.js' };
 const WRITE_KIND: DataThreadKind = { role: 'write', index: 0, name: 'write', file: './write-worker.js' };
 const BACKGROUND_KIND: DataThreadKind = { role: 'background', index: 0, name: 'background', file: './background-worker.js' };
@@ -37,7 +38,6 @@ export function threadKinds({ queues, queuesFirst, readOnly }: ThreadCounts): Da
     LOG_KIND,
     ...takers.slice(queuesFirst),
     WRITE_KIND,
-    ...Array.from({ length: MISS_WORKERS - 1 }, (_, index) => missKind(index + 1)),
     ...(readOnly ? [] : [BACKGROUND_KIND]),
   ];
 }

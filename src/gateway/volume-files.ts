@@ -267,7 +267,7 @@ export class VolumeFiles implements FileSystem {
     this.#thread.cache.reader.end();
   }
 
-  #handOn(lane: DataThread['writes'], slot: RequestSlot, progress: number): number {
+  #handOn(lane: DataThread['writes'] | DataThread['misses'], slot: RequestSlot, progress: number): number {
     this.#tuple[0] = slot.index;
     this.#tuple[1] = progress;
     lane.push(this.#tuple);

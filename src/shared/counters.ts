@@ -31,6 +31,7 @@ export const COUNTER_NAMES = [
   'cache_full_waits',
   'fills',
   'fill_bytes',
+  'read_ahead_bytes',
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];
