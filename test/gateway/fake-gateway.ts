@@ -38,6 +38,8 @@ export interface FakeGatewayOptions {
   mountKind?: 'directory' | 'file';
   /** Asks for transport io-uring on a machine that can't have it for this reason. */
   whyNoRings?: string;
+  /** A backing file that is there already. */
+  backing?: string;
 }
 
 export class FakeGateway {
@@ -51,17 +53,19 @@ export class FakeGateway {
   readonly outcome: Promise<MountOutcome | undefined>;
 
   /** Starts; `outcome` says how it went, undefined if the supervisor ended without a word. */
-  constructor(t: ExecutionContext, { mode = 'normal', mountKind = 'directory', whyNoRings }: FakeGatewayOptions = {}) {
+  constructor(t: ExecutionContext, { mode = 'normal', mountKind = 'directory', whyNoRings, backing }: FakeGatewayOptions = {}) {
     this.folder = temporaryFolder(t);
     t.teardown(() => this.#takeAway());
     const runtimeDirectory = join(this.folder, 'run');
     this.mountpoint = join(this.folder, 'mnt');
     this.volume = mountKind === 'directory' ? join(this.mountpoint, 'volume.img') : this.mountpoint;
-    this.backing = join(this.folder, 'backing.img');
+    this.backing = backing ?? join(this.folder, 'backing.img');
     const cachePath = join(this.folder, 'cache.pmem');
     createCacheFile(cachePath, CACHE_BYTES_MIN);
-    writeFileSync(this.backing, '');
-    truncateSync(this.backing, VOLUME_BYTES);
+    if (backing === undefined) {
+      writeFileSync(this.backing, '');
+      truncateSync(this.backing, VOLUME_BYTES);
+    }
     mkdirSync(runtimeDirectory, { mode: 0o700 });
     if (mountKind === 'directory') mkdirSync(this.mountpoint);
     else writeFileSync(this.mountpoint, '');
@@ -81,7 +85,7 @@ export class FakeGateway {
       detached: true,
       serialization: 'advanced',
       stdio: ['ignore', logFd, logFd, 'ipc'],
-      env: { ...process.env, PCACHE_FAKE_ENGINE: mode, PCACHE_FAKE_NO_RINGS: whyNoRings ?? '' },
+      env: { ...process.env, PCACHE_FAKE_ENGINE: mode, PCACHE_FAKE_NO_RINGS: whyNoRings ?? '', PCACHE_RUNTIME_DIR: runtimeDirectory },
     });
     closeSync(logFd);
     this.outcome = new Promise((resolve) => {
@@ -105,6 +109,13 @@ export class FakeGateway {
 
   get isMounted(): boolean {
     return connectionNumber(this.mountpoint) !== undefined;
+  }
+
+  /** Supervisor, engines and spare, whoever their parent is. */
+  get processes(): number[] {
+    const mark = `PCACHE_RUNTIME_DIR=${this.plan.runtimeDirectory}\0`;
+    const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
+    return pids.filter((pid) => startTicksOf(pid) !== undefined && environmentOf(pid).includes(mark));
   }
 
   /** What is left of the mount: runtime files (the log only if it was kept), mount and processes. Empty when all is gone. */
@@ -184,6 +195,15 @@ export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
   } finally {
     aborter.abort();
     late.catch(() => undefined);
+  }
+}
+
+function environmentOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/environ`, 'latin1');
+  } catch {
+    // Ended meanwhile, or another user's.
+    return '';
   }
 }
 

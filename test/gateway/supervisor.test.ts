@@ -273,6 +273,26 @@ test('a command line that goes away before the volume is ready takes the mount w
   t.deepEqual(gateway.leftovers([enginePid]), []);
 });
 
+test('a mount that is refused leaves no engine behind, though one was started for it', async (t) => {
+  const served = await FakeGateway.serving(t);
+  const refused = new FakeGateway(t, { backing: served.backing });
+  t.like(await within(refused.outcome, 'the refusal'), { type: 'failed', error: { code: 'in-use' } });
+  t.is(await refused.exit(), 1);
+  t.deepEqual(refused.processes, []);
+  t.deepEqual(refused.leftovers([]), []);
+  t.true(await writeAndRead(served, 6));
+});
+
+test('a wish to end is kept from the moment there is an engine, mounted or not', async (t) => {
+  const gateway = new FakeGateway(t, { mode: 'slow' });
+  await waitFor(() => gateway.processes.length > 1, 'the engine starts');
+  gateway.supervisor.kill('SIGTERM');
+  t.like(await within(gateway.outcome, 'the failure'), { type: 'failed', error: { code: 'closed' } });
+  t.is(await gateway.exit(), 1);
+  t.deepEqual(gateway.processes, []);
+  t.deepEqual(gateway.leftovers([]), []);
+});
+
 test('a log that cannot be closed is an error of umount and of the supervisor', async (t) => {
   const gateway = await FakeGateway.serving(t, { mode: 'stop-fails' });
   const result = await gateway.pcache('umount', gateway.mountpoint);
