@@ -7,6 +7,9 @@
 // - One fsync is under way at a time. The kernel tells of a failed write once for a descriptor: if two fsyncs ran, one could take the failure and the other say that
 //   all is well. Flushes that come meanwhile share the next one, and those that wait when one fails, fail with it.
 // - Nothing is allocated for a request.
+//
+// What is under way when the process dies may still reach the device when the process is gone. That is nothing to a read; who writes to a device that another
+// process may go on with, as the gateway does, takes backing-aio.ts.
 
 import { PcacheError } from '../errors.js';
 import { PAGE_BYTES } from '../media/layout.js';
@@ -14,14 +17,19 @@ import type { BackingQueue } from './backing-queue.js';
 import type { BackingDevice } from './device.js';
 import { errno } from './errno-codes.js';
 import { IoUring } from './io-uring.js';
-import { addressOf, fileSystemOf } from './libc.js';
+import { fileSystemOf, mmap, munmap, view } from './libc.js';
 import {
   FUSE_SUPER_MAGIC,
   IORING_FSYNC_DATASYNC,
+  IORING_OP_ASYNC_CANCEL,
   IORING_OP_FSYNC,
   IORING_OP_READ,
   IORING_OP_TIMEOUT,
   IORING_OP_WRITE,
+  MAP_ANONYMOUS,
+  MAP_PRIVATE,
+  PROT_READ,
+  PROT_WRITE,
 } from './linux-constants.js';
 import { systemError } from './system-error.js';
 
@@ -44,13 +52,14 @@ export interface RingDevice {
 const EVENT = 0x7fff_ffff;
 const TIMER = 0x7fff_fffe;
 const FLUSH = 0x7fff_fffd;
+const CANCEL = 0x7fff_fffc;
 /** Entries for those. */
-const SPECIAL_ENTRIES = 3;
+const SPECIAL_ENTRIES = 4;
 /** Words of `struct io_uring_sqe`. */
 const SQE = { fd: 1, offset: 2, address: 4, length: 6, flags: 7 } as const;
 const TWO_32 = 4294967296;
-/** Where the timer's `struct timespec` lies in the memory for events. */
-const TIMESPEC_AT = 64;
+/** Where the timer's `struct timespec` lies in the page for events, in words. */
+const TIMESPEC_WORD = 16;
 
 class RingRequest {
   readonly index: number;
@@ -89,9 +98,12 @@ export class BackingRing implements BackingQueue {
   /** Flushes that the fsync under way is for, and those that wait for the next. */
   #flushing: RingRequest[] = [];
   #waitingFlushes: RingRequest[] = [];
-  /** What the eventfd's count is read into, and the timer's interval: a page, because V8 moves small arrays about. */
-  readonly #eventMemory = new Uint8Array(PAGE_BYTES);
+  /** A page: what the eventfd's count is read into, and the timer's interval. Not V8's, for if this thread dies the kernel may still write there. */
+  readonly #eventAddress: number;
   #eventFd = -1;
+  /** Whether the kernel may write into that page; the ring is being closed. */
+  #isWatching = false;
+  #isClosing = false;
 
   /** Throws PcacheError if there can be no ring, as IoUring. */
   constructor(device: RingDevice, depth: number) {
@@ -99,6 +111,7 @@ export class BackingRing implements BackingQueue {
     this.depth = depth;
     this.#device = device;
     this.#ring = new IoUring(depth + SPECIAL_ENTRIES);
+    this.#eventAddress = mmap(PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     this.#requests = Array.from({ length: depth }, (_, index) => new RingRequest(index));
     this.#free = Int32Array.from({ length: depth }, (_, index) => depth - 1 - index);
     this.#freeCount = depth;
@@ -139,7 +152,7 @@ export class BackingRing implements BackingQueue {
    */
   watch(eventFd: number, intervalMs: number): void {
     const seconds = Math.floor(intervalMs / 1000);
-    new Uint32Array(this.#eventMemory.buffer, TIMESPEC_AT).set([seconds, 0, (intervalMs - seconds * 1000) * 1_000_000, 0]);
+    new Uint32Array(view(this.#eventAddress, PAGE_BYTES)).set([seconds, 0, (intervalMs - seconds * 1000) * 1_000_000, 0], TIMESPEC_WORD);
     this.#eventFd = eventFd;
     this.#readEvent();
     this.#startTimer();
@@ -165,7 +178,11 @@ export class BackingRing implements BackingQueue {
   close(): void {
     this.wait(this.depth);
     while (this.next());
+    this.#isClosing = true;
+    if (this.#isWatching) this.#ring.sqes[this.#prepare(IORING_OP_ASYNC_CANCEL, CANCEL) + SQE.address] = EVENT;
+    while (this.#isWatching) this.#enter(1);
     this.#ring.close();
+    munmap(this.#eventAddress, PAGE_BYTES);
   }
 
   #take(token: number): RingRequest | undefined {
@@ -243,6 +260,7 @@ export class BackingRing implements BackingQueue {
     while (ring.next()) {
       if (ring.completedData === EVENT) this.#readEvent();
       else if (ring.completedData === TIMER) this.#startTimer();
+      else if (ring.completedData === CANCEL) continue;
       else if (ring.completedData === FLUSH) this.#finishFlush(ring.completedResult);
       else this.#finish(this.#requests[ring.completedData]!, ring.completedResult);
     }
@@ -308,9 +326,11 @@ export class BackingRing implements BackingQueue {
   }
 
   #readEvent(): void {
+    this.#isWatching = !this.#isClosing;
+    if (this.#isClosing) return;
     const at = this.#prepare(IORING_OP_READ, EVENT);
     const { sqes } = this.#ring;
-    const address = addressOf(this.#eventMemory);
+    const address = this.#eventAddress;
     sqes[at + SQE.fd] = this.#eventFd;
     sqes[at + SQE.offset] = 0xffff_ffff;
     sqes[at + SQE.offset + 1] = 0xffff_ffff;
@@ -320,9 +340,10 @@ export class BackingRing implements BackingQueue {
   }
 
   #startTimer(): void {
+    if (this.#isClosing) return;
     const at = this.#prepare(IORING_OP_TIMEOUT, TIMER);
     const { sqes } = this.#ring;
-    const address = addressOf(this.#eventMemory) + TIMESPEC_AT;
+    const address = this.#eventAddress + TIMESPEC_WORD * 4;
     sqes[at + SQE.address] = address;
     sqes[at + SQE.address + 1] = Math.floor(address / TWO_32);
     sqes[at + SQE.length] = 1;

@@ -95,6 +95,7 @@ export const FUSE_SUPER_MAGIC = 0x65735546;
 // linux/io_uring.h
 export const IORING_OP_FSYNC = 3;
 export const IORING_OP_TIMEOUT = 11;
+export const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_READ = 22;
 export const IORING_OP_WRITE = 23;
 export const IORING_OP_URING_CMD = 46;

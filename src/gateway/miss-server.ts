@@ -14,7 +14,7 @@ import type { BackingRing } from '../device/backing-ring.js';
 import { PAGE_BYTES, SECTOR_BYTES } from '../media/layout.js';
 import type { RequestSlot, RequestSlots } from '../fuse/request-slots.js';
 import { COUNTER } from '../shared/counters.js';
-import { alignedBuffer } from './aligned-buffer.js';
+import { lastingBuffer } from './aligned-buffer.js';
 import { errnoFor } from './errno-of.js';
 import type { MissLane } from './miss-lane.js';
 import { RangeReads, type RangeRead } from './range-reads.js';
@@ -148,7 +148,7 @@ export class MissServer {
       if (other !== undefined) return;
     }
     const base = this.#baseFor(slot, length, start, end);
-    const target = base < 0 ? (this.#chunkBuffers.pop() ?? alignedBuffer(CHUNK_BUFFER_BYTES)) : slot.payload;
+    const target = base < 0 ? (this.#chunkBuffers.pop() ?? lastingBuffer(CHUNK_BUFFER_BYTES)) : slot.payload;
     const read = this.#reads.begin(slot.index, start, end, target, base < 0 ? start - (start % PAGE_BYTES) : base, false);
     if (read.isDone) this.#finish(read);
   }
@@ -169,7 +169,7 @@ export class MissServer {
     }
     for (let start = startBytes; start < endBytes; start += AHEAD_BYTES) {
       const end = Math.min(start + AHEAD_BYTES, endBytes);
-      const read = reads.begin(NO_SLOT, start, end, this.#aheadBuffers.pop() ?? alignedBuffer(AHEAD_BYTES), start, true);
+      const read = reads.begin(NO_SLOT, start, end, this.#aheadBuffers.pop() ?? lastingBuffer(AHEAD_BYTES), start, true);
       if (read.isDone) this.#finish(read);
     }
   }

@@ -361,14 +361,32 @@ ringTest('what is watched ends a sleep, as often as it happens, and so does the 
   t.false(second.next());
 });
 
+ringTest('a ring that is closed leaves what it watched to others', undefined, (t) => {
+  const eventFd = createWakeEvent();
+  t.teardown(() => closeWakeEvent(eventFd));
+  const device = openBackingDevice(fileOf(t, 64 * KIB));
+  t.teardown(() => device.close());
+  const first = device.ring(1)!;
+  first.watch(eventFd, 3_600_000);
+  first.wait(0);
+  t.true(first.submitRead(1, 0, alignedBuffer(4096), 0, 4096));
+  first.close();
+  const second = device.ring(1)!;
+  t.teardown(() => second.close());
+  second.watch(eventFd, 3_600_000);
+  new WakeEvent(eventFd).wake();
+  // It would sleep for an hour if the first had taken the event.
+  second.sleep();
+  t.false(second.next());
+});
+
 test('where io_uring is forbidden, a queue does each request when it is submitted', async (t) => {
   const file = fileOf(t, 64 * KIB);
   const device = openBackingDevice(file);
   t.teardown(() => device.close());
   const worker = new Worker(new URL('./no-io-uring-worker.js', import.meta.url), { workerData: device.handle });
-  const [message] = (await once(worker, 'message')) as unknown[];
+  const [[message]] = await Promise.all([once(worker, 'message') as Promise<[unknown]>, once(worker, 'exit')]);
   t.deepEqual(message, { errno: errno.EPERM, hasRing: false, isSynchronous: true, outcomes: [true, true, false], tokens: [1, 2] });
-  await once(worker, 'exit');
   t.deepEqual(fs.readFileSync(file).subarray(4095, 4098), Buffer.from([0, 6, 6]));
 });
 
