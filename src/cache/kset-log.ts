@@ -22,6 +22,8 @@ import {
   LAST_KSET_BYTES,
   SEGMENT_DATA_BYTES,
   SEGMENT_DATA_OFFSET,
+  SECTOR_BYTES,
+  SUBTREE_BYTES,
 } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import {
@@ -34,7 +36,7 @@ import {
   sealLastKset,
 } from '../media/kset.js';
 import { KEY_FLAG_CLEAN } from '../media/cache-key.js';
-import { stagedKeyCheck } from '../media/staged-key.js';
+import { stagedKeyWord } from '../media/staged-key.js';
 import { signal } from '../shared/event-word.js';
 import { lock, unlock } from '../shared/mutex.js';
 import { NumberWord, SEALED_RING_ENTRIES, SealedFlag, SealedWord, SegmentState, Word } from './shared-state.js';
@@ -43,6 +45,10 @@ import type { SegmentTable } from './segment-table.js';
 
 /** Ksets made durable together, at most; the index of each must be below BATCH_INDEX_MAX, which proves nothing. */
 const BATCH_KSETS_MAX = BATCH_INDEX_MAX;
+
+/** Of the two sizes, which are powers of two. */
+const SUBTREE_SHIFT = Math.log2(SUBTREE_BYTES);
+const SECTOR_SHIFT = Math.log2(SECTOR_BYTES);
 
 /** Word offset of an entry of the ring of closed ksets; entries are counted modulo 2^32. */
 function entryAt(entry: number): number {
@@ -75,10 +81,12 @@ export class KsetLog {
 
   /**
    * Stages a key. The caller holds the lock of the key's subtree and a reference on its segment, which passes to the key; its payload
-   * is in place. Returns false, having changed nothing, if the log has no room until the log worker or the collector has done a step.
+   * is in place. The place in the volume is two integers, since one number beyond 2^31 would be allocated to pass it. Returns false, having changed
+   * nothing, if the log has no room until the log worker or the collector has done a step.
    */
   append(
-    volumeOffset: number,
+    subtree: number,
+    sector: number,
     lengthBytes: number,
     keyFlags: number,
     segment: CacheSegId,
@@ -101,8 +109,8 @@ export class KsetLog {
     const w = log.words;
     const at = slot >> 2;
     w[at + 9] = 0;
-    w[at] = volumeOffset | 0;
-    w[at + 1] = Math.floor(volumeOffset / 2 ** 32);
+    w[at] = (subtree << SUBTREE_SHIFT) | (sector << SECTOR_SHIFT);
+    w[at + 1] = subtree >>> (32 - SUBTREE_SHIFT);
     w[at + 2] = lengthBytes;
     w[at + 3] = keyFlags;
     w[at + 4] = segment;
@@ -111,7 +119,8 @@ export class KsetLog {
     w[at + 7] = generationHigh;
     w[at + 8] = dataCrc | 0;
     // The last store: with the check in place the key counts, should the process die now.
-    Atomics.store(w, at + 9, stagedKeyCheck(log.view, slot, this.#numbers[NumberWord.openSequence]!, openSegment, ksetOffset));
+    const sequence = this.#numbers[NumberWord.openSequence]!;
+    Atomics.store(w, at + 9, stagedKeyWord(log.view, slot, sequence | 0, (sequence * 2 ** -32) | 0, openSegment, ksetOffset));
     if ((keyFlags & KEY_FLAG_CLEAN) === 0) this.#numbers[NumberWord.dirtyBytes]! += lengthBytes;
     words[Word.openKeys] = index + 1;
     const full = index + 1 === KSET_KEYS_MAX;

@@ -88,7 +88,8 @@ export class Quarantine {
       const crc = ~pcacheCrcOfRange(segments.view(segment).bytes, at, at + sectors * SECTOR_BYTES);
       Atomics.add(shared.refs, segment, 1);
       done = log.append(
-        subtree * SUBTREE_BYTES + sector * SECTOR_BYTES,
+        subtree,
+        sector,
         sectors * SECTOR_BYTES,
         0,
         segment,

@@ -48,17 +48,24 @@ export class Reader {
    * the caller can fill them (`Filler.fill`) with what it reads; without, nothing is changed.
    */
   begin(volumeOffset: number, lengthBytes: number, placeholders: boolean): void {
+    const subtree = Math.floor(volumeOffset / SUBTREE_BYTES);
+    this.beginAt(subtree, (volumeOffset - subtree * SUBTREE_BYTES) / SECTOR_BYTES, lengthBytes / SECTOR_BYTES, placeholders);
+  }
+
+  /** As `begin`, for `sectors` from a sector of a subtree on: integers, since a number beyond 2^31 would be allocated to pass it. */
+  beginAt(subtree: number, sector: number, sectors: number, placeholders: boolean): void {
     this.pieces.clear();
     this.missingBytes = 0;
     this.corruptBytes = 0;
     this.#token = placeholders ? Atomics.add(this.#words, Word.nextToken, 1) & 0x7fffffff : NO_TOKEN;
-    const end = volumeOffset + lengthBytes;
-    for (let position = volumeOffset; position < end;) {
-      const subtree = Math.floor(position / SUBTREE_BYTES);
-      const sector = (position - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
-      const sectors = Math.min(SUBTREE_SECTORS - sector, (end - position) / SECTOR_BYTES);
-      this.#findIn(subtree, sector, sectors);
-      position += sectors * SECTOR_BYTES;
+    let at = subtree;
+    let from = sector;
+    for (let left = sectors; left > 0;) {
+      const count = Math.min(SUBTREE_SECTORS - from, left);
+      this.#findIn(at, from, count);
+      left -= count;
+      from = 0;
+      at++;
     }
   }
 

@@ -18,6 +18,8 @@ export class SegmentTable {
   readonly #words: Int32Array;
   readonly #device: CacheDevice;
   readonly #dataBytes: number;
+  /** Addresses of the segments' data by cache_seg_id, where the device is a mapping. An array, since a function's result would be allocated. */
+  readonly dataAddresses: Float64Array;
   /** Where the last successful `reserve` put its room. */
   reservedSegment = 0 as CacheSegId;
   reservedOffset = 0;
@@ -28,6 +30,10 @@ export class SegmentTable {
     this.#words = shared.words;
     this.#device = device;
     this.#dataBytes = shared.segmentDataBytes ?? SEGMENT_DATA_BYTES;
+    this.dataAddresses = new Float64Array(shared.segmentCount);
+    for (let segment = 0; segment < shared.segmentCount; segment++) {
+      this.dataAddresses[segment] = device.addressOf(this.deviceOffset(segment as CacheSegId, 0));
+    }
   }
 
   view(segment: CacheSegId): SegmentView {
@@ -37,6 +43,16 @@ export class SegmentTable {
   /** Device offset of a place in a segment's data. */
   deviceOffset(segment: CacheSegId, segmentOffset: number): number {
     return segmentDeviceOffset(this.#shared.physicalOf[segment]! as PhysicalSegmentId) + SEGMENT_DATA_OFFSET + segmentOffset;
+  }
+
+  /** Copies from memory at an address into a segment's data, where the device can. */
+  store(segment: CacheSegId, segmentOffset: number, sourceAddress: number, lengthBytes: number): void {
+    this.#device.store!(
+      this.#shared.physicalOf[segment]! as PhysicalSegmentId,
+      SEGMENT_DATA_OFFSET + segmentOffset,
+      sourceAddress,
+      lengthBytes,
+    );
   }
 
   /** The generation of a segment, as keys store it. */

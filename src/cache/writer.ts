@@ -14,7 +14,7 @@ import { KEY_FLAG_CLEAN } from '../media/cache-key.js';
 import { pcacheCrcOfRange } from '../media/crc32c.js';
 import { COUNTER } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
-import { ExtentFlag } from './extent.js';
+import { ExtentFlag, SUBTREE_SECTORS } from './extent.js';
 import { ExtentCursor, Piece } from './extent-cursor.js';
 import type { CacheTree } from './cache-tree.js';
 import type { KsetLog } from './kset-log.js';
@@ -33,6 +33,8 @@ export class Writer {
   readonly #head: number;
   readonly #counters: Float64Array;
   readonly #cursor = new ExtentCursor();
+  /** Of the write in hand, if its caller gave one. */
+  #sourceAddress: number | undefined;
   /** The sector that `beginSector` looked at: where it was, to see whether it still is there. */
   #sectorWas = { kind: Piece.gap as number, segment: 0, dataSector: 0, generation: 0, token: 0, isOwn: false };
 
@@ -50,19 +52,40 @@ export class Writer {
    * for means that there was no room for the rest. `waiting` says that the caller is the first of the writers that wait.
    */
   write(volumeOffset: number, lengthBytes: number, source: Uint8Array, sourceOffset: number, waiting: boolean): number {
+    const subtree = Math.floor(volumeOffset / SUBTREE_BYTES);
+    this.#sourceAddress = undefined;
+    return this.#writeKeys(subtree, (volumeOffset - subtree * SUBTREE_BYTES) / SECTOR_BYTES, lengthBytes, source, sourceOffset, waiting);
+  }
+
+  /**
+   * As `write`, for a caller that must not allocate: from a sector of a subtree on, since a number beyond 2^31 would be allocated to pass it, and with the
+   * address of `source`. The cache device must be one that can `store`.
+   */
+  writeAt(subtree: number, sector: number, lengthBytes: number, source: Uint8Array, sourceAddress: number): number {
+    this.#sourceAddress = sourceAddress;
+    return this.#writeKeys(subtree, sector, lengthBytes, source, 0, false);
+  }
+
+  #writeKeys(subtree: number, sector: number, lengthBytes: number, source: Uint8Array, sourceOffset: number, waiting: boolean): number {
     let done = 0;
+    let at = subtree;
+    let from = sector;
     while (done < lengthBytes) {
-      const offset = volumeOffset + done;
-      const wanted = Math.min(lengthBytes - done, SUBTREE_BYTES - (offset % SUBTREE_BYTES));
-      const bytes = this.#writeKey(offset, wanted, source, sourceOffset + done, waiting);
+      const wanted = Math.min(lengthBytes - done, SUBTREE_BYTES - from * SECTOR_BYTES);
+      const bytes = this.#writeKey(at, from, wanted, source, sourceOffset + done, waiting);
       if (bytes === 0) break;
       done += bytes;
+      from += bytes / SECTOR_BYTES;
+      if (from === SUBTREE_SECTORS) {
+        from = 0;
+        at++;
+      }
     }
     return done;
   }
 
   /** Writes one key's worth, within one subtree. Returns its bytes; 0 if there was no room. */
-  #writeKey(volumeOffset: number, wantedBytes: number, source: Uint8Array, sourceOffset: number, waiting: boolean): number {
+  #writeKey(subtree: number, sector: number, wantedBytes: number, source: Uint8Array, sourceOffset: number, waiting: boolean): number {
     const segments = this.#segments;
     // Asked before room is taken, so that a write that waits for the log or the index does not use up data segments.
     if (!this.#canIndex() || !segments.reserve(this.#head, wantedBytes, waiting)) return 0;
@@ -70,8 +93,6 @@ export class Writer {
     const segmentOffset = segments.reservedOffset;
     const bytes = segments.reservedBytes;
     const crc = this.#store(segment, segmentOffset, bytes, source, sourceOffset);
-    const subtree = Math.floor(volumeOffset / SUBTREE_BYTES);
-    const sector = (volumeOffset - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
     this.#tree.lock(subtree);
     const done = this.#index(subtree, sector, bytes / SECTOR_BYTES, segment, segmentOffset, crc, 0);
     this.#tree.unlock(subtree);
@@ -89,7 +110,11 @@ export class Writer {
   #store(segment: CacheSegId, segmentOffset: number, bytes: number, source: Uint8Array, sourceOffset: number): number {
     const target = this.#segments.view(segment).bytes;
     const at = SEGMENT_DATA_OFFSET + segmentOffset;
-    if (sourceOffset === 0 && bytes === source.length) target.set(source, at);
+    const sourceAddress = this.#sourceAddress;
+    if (sourceAddress !== undefined) {
+      // Where a write begins V8 has the number of its address already; for the rest it makes one.
+      this.#segments.store(segment, segmentOffset, sourceOffset === 0 ? sourceAddress : sourceAddress + sourceOffset, bytes);
+    } else if (sourceOffset === 0 && bytes === source.length) target.set(source, at);
     else target.set(source.subarray(sourceOffset, sourceOffset + bytes), at);
     return this.#shared.dataCrc ? pcacheCrcOfRange(target, at, at + bytes) : 0;
   }
@@ -110,7 +135,8 @@ export class Writer {
       return false;
     }
     const staged = this.#log.append(
-      subtree * SUBTREE_BYTES + sector * SECTOR_BYTES,
+      subtree,
+      sector,
       sectors * SECTOR_BYTES,
       keyFlags,
       segment,

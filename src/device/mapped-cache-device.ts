@@ -21,7 +21,7 @@ import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { errno } from './errno-codes.js';
 import { HugePageGatherer, mmapForHugePages } from './huge-pages.js';
-import { fileSystemOf, madvise, msync, munmap, view } from './libc.js';
+import { copyMemory, fileSystemOf, madvise, msync, munmap, view } from './libc.js';
 import { MADV_NORMAL, MADV_RANDOM, MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
 import { preallocate } from './preallocate.js';
 import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
@@ -149,6 +149,10 @@ export class MappedCacheDevice implements CacheDevice {
 
   addressOf(deviceOffset: number): number {
     return this.#address + deviceOffset;
+  }
+
+  store(id: PhysicalSegmentId, offset: number, sourceAddress: number, lengthBytes: number): void {
+    copyMemory(this.#address + SEGMENTS_OFFSET + id * SEGMENT_BYTES + offset, sourceAddress, lengthBytes);
   }
 
   persist(deviceOffset: number, lengthBytes: number): void {

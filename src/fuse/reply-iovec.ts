@@ -13,7 +13,8 @@ export class ReplyIovec {
   readonly #words: Uint32Array;
   #count = 1;
   #dataBytes = 0;
-  #lastEnd = 0;
+  /** Where the last entry ends. An element, since V8 would allocate each number that is stored to a field. */
+  readonly #lastEnd = new Float64Array(1);
 
   /**
    * @param words IOVEC_BYTES of memory at `address`
@@ -22,7 +23,10 @@ export class ReplyIovec {
   constructor(words: Uint32Array, address: number, headerAddress: number) {
     this.#words = words;
     this.address = address;
-    this.#set(0, headerAddress, 0);
+    words[0] = headerAddress;
+    words[1] = headerAddress / TWO_32;
+    words[2] = 0;
+    words[3] = 0;
   }
 
   /** Entries in use, the header's included. */
@@ -39,7 +43,7 @@ export class ReplyIovec {
   clear(): void {
     this.#count = 1;
     this.#dataBytes = 0;
-    this.#lastEnd = 0;
+    this.#lastEnd[0] = 0;
   }
 
   /**
@@ -47,15 +51,25 @@ export class ReplyIovec {
    * @returns false if the list is full; then nothing was added, and the caller copies its data together instead
    */
   add(address: number, lengthBytes: number): boolean {
+    return this.addHalves(address | 0, Math.floor(address / TWO_32), lengthBytes);
+  }
+
+  /** As `add`, with the address in two 32-bit integers: as one number it might be allocated to pass it. */
+  addHalves(low: number, high: number, lengthBytes: number): boolean {
     if (lengthBytes === 0) return true;
-    if (address === this.#lastEnd) {
+    const address = high * TWO_32 + (low >>> 0);
+    if (address === this.#lastEnd[0]) {
       this.#words[(this.#count - 1) * 4 + 2]! += lengthBytes;
     } else {
       if (this.#count === IOVEC_ENTRIES_MAX) return false;
-      this.#set(this.#count, address, lengthBytes);
+      const at = this.#count * 4;
+      this.#words[at] = low;
+      this.#words[at + 1] = high;
+      this.#words[at + 2] = lengthBytes;
+      this.#words[at + 3] = 0;
       this.#count++;
     }
-    this.#lastEnd = address + lengthBytes;
+    this.#lastEnd[0] = address + lengthBytes;
     this.#dataBytes += lengthBytes;
     return true;
   }
@@ -74,11 +88,8 @@ export class ReplyIovec {
     return this.#words[(index + 1) * 4 + 2]!;
   }
 
-  #set(index: number, address: number, lengthBytes: number): void {
-    const at = index * 4;
-    this.#words[at] = address;
-    this.#words[at + 1] = address / TWO_32;
-    this.#words[at + 2] = lengthBytes;
-    this.#words[at + 3] = 0;
+  /** Whether the first data entry lies at an address, given as two u32. */
+  dataBeginsAt(low: number, high: number): boolean {
+    return this.#words[4] === low && this.#words[5] === high;
   }
 }

@@ -202,6 +202,10 @@ export class RequestSlot {
   readonly #words: Int32Array<SharedArrayBuffer>;
   readonly #record: number;
   readonly #outHeader: Uint32Array;
+  readonly #smallAnswer: Uint32Array;
+  readonly #payloadWords: Uint32Array;
+  readonly #payloadLow: number;
+  readonly #payloadHigh: number;
   readonly #ringHeader: Uint32Array;
   readonly #ringIovec: Uint32Array;
   readonly #address: number;
@@ -219,6 +223,8 @@ export class RequestSlot {
     this.#address = address;
     this.#start = start;
     this.#outHeader = new Uint32Array(memory, start, OUT_HEADER.bytes / 4);
+    this.#smallAnswer = new Uint32Array(memory, start + OUT_HEADER.bytes, REPLY_BYTES_MAX / WORD_BYTES);
+    this.#payloadWords = new Uint32Array(memory, start + PAYLOAD_START, REPLY_BYTES_MAX / WORD_BYTES);
     this.#ringHeader = new Uint32Array(memory, start + RING_HEADER_START, RING_HEADER.bytes / WORD_BYTES);
     this.#ringIovec = new Uint32Array(memory, start + RING_IOVEC_START, RING_IOVEC_WORDS);
     this.#slack = new Uint8Array(memory, start + PAYLOAD_START + handle.maxWriteBytes, SLACK_BYTES);
@@ -226,6 +232,8 @@ export class RequestSlot {
     this.requestCapacityBytes = WRITE_HEAD_BYTES + handle.maxWriteBytes + SLACK_BYTES;
     this.payload = new Uint8Array(memory, start + PAYLOAD_START, handle.maxWriteBytes);
     this.payloadAddress = address + PAYLOAD_START;
+    this.#payloadLow = this.payloadAddress % TWO_32;
+    this.#payloadHigh = Math.floor(this.payloadAddress / TWO_32);
     this.request = new FuseRequest(memory, start + REQUEST_START, handle.maxWriteBytes);
     this.reply = new ReplyBuilder(new Uint8Array(memory, start + OUT_HEADER.bytes, REPLY_BYTES_MAX), this.payload);
     this.iovec = new ReplyIovec(new Uint32Array(memory, start + iovecStart, IOVEC_BYTES / 4), address + iovecStart, address);
@@ -316,14 +324,19 @@ export class RequestSlot {
       payloadBytes = this.iovec.dataBytes;
       // From the last to the first: what lies in the payload already, in order and without gaps, only moves up.
       let end = this.payloadAddress + payloadBytes;
-      for (let i = this.iovec.count - 2; i >= 0; i--) {
+      for (let i = this.iovec.count - 2; i > 0; i--) {
         const length = this.iovec.dataLength(i);
         end -= length;
         const source = this.iovec.dataAddress(i);
         if (source !== end) copyMemory(end, source, length);
       }
+      // Mostly the only one: its target is a number that V8 has already, and need not allocate to pass it.
+      if (this.iovec.count > 1 && !this.iovec.dataBeginsAt(this.#payloadLow, this.#payloadHigh)) {
+        copyMemory(this.payloadAddress, this.iovec.dataAddress(0), this.iovec.dataLength(0));
+      }
     } else if (error === 0) {
-      copyMemory(this.payloadAddress, this.#address + OUT_HEADER.bytes, smallBytes);
+      // A call to copy these few words would cost more, and its computed addresses be allocated.
+      for (let i = 0; i < smallBytes / WORD_BYTES; i++) this.#payloadWords[i] = this.#smallAnswer[i]!;
       payloadBytes = smallBytes;
     }
     const header = this.#ringHeader;

@@ -8,6 +8,10 @@ import { errno } from '../device/errno-codes.js';
 import { IN_HEADER } from './structs.js';
 
 const TWO_32 = 4294967296;
+/** Places of the numbers. */
+const FH = 0;
+const OFFSET = 1;
+const SIZE = 2;
 const textDecoder = new TextDecoder();
 
 export class FuseRequest {
@@ -34,16 +38,13 @@ export class FuseRequest {
   payloadStart = 0;
   payloadBytes = 0;
 
-  /** File handle that the file system gave out on OPEN. */
-  fh = 0;
-  /** Offset in the file (READ, WRITE, FALLOCATE, LSEEK), or the cookie of READDIR. */
-  offsetBytes = 0;
-  /** Bytes asked for (READ, READDIR), brought (WRITE), concerned (FALLOCATE), or the new size (SETATTR). */
-  sizeBytes = 0;
   /** O_* of OPEN, READ, WRITE; FSYNC's flags; `valid` of SETATTR; whence of LSEEK. */
   flags = 0;
   /** FALLOCATE's mode; SETATTR's new st_mode. */
   mode = 0;
+
+  /** Numbers of 64 bits. Elements, since V8 allocates a number that is stored to a field whenever it can't be sure of the field's type. */
+  readonly #numbers = new Float64Array(3);
 
   /**
    * @param buffer memory that holds the request, from `startBytes` (a multiple of 4 from the start of the buffer)
@@ -54,6 +55,30 @@ export class FuseRequest {
     this.words = new Uint32Array(buffer, 0, Math.floor(buffer.byteLength / 4));
     this.startBytes = startBytes;
     this.maxPayloadBytes = maxPayloadBytes;
+  }
+
+  /** File handle that the file system gave out on OPEN. */
+  get fh(): number {
+    return this.#numbers[FH]!;
+  }
+  set fh(value: number) {
+    this.#numbers[FH] = value;
+  }
+
+  /** Offset in the file (READ, WRITE, FALLOCATE, LSEEK), or the cookie of READDIR. */
+  get offsetBytes(): number {
+    return this.#numbers[OFFSET]!;
+  }
+  set offsetBytes(value: number) {
+    this.#numbers[OFFSET] = value;
+  }
+
+  /** Bytes asked for (READ, READDIR), brought (WRITE), concerned (FALLOCATE), or the new size (SETATTR). */
+  get sizeBytes(): number {
+    return this.#numbers[SIZE]!;
+  }
+  set sizeBytes(value: number) {
+    this.#numbers[SIZE] = value;
   }
 
   /**

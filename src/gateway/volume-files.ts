@@ -2,7 +2,7 @@
 // has a VolumeFiles of its own. Requests that can be answered from the cache are answered here, at once; all others go to a lane
 // (see gateway-shared).
 //
-// Hot paths: `read` and `write` allocate nothing but the views that copying takes.
+// Hot paths: `read` allocates nothing, `write` one number, the address it copies to (test/gateway/allocation.test.ts).
 
 import { PieceKind } from '../cache/piece-list.js';
 import { Word } from '../cache/shared-state.js';
@@ -27,7 +27,7 @@ import {
   FOPEN_PARALLEL_DIRECT_WRITES,
   ROOT_NODEID,
 } from '../fuse/structs.js';
-import { PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET } from '../media/layout.js';
+import { PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
@@ -58,6 +58,9 @@ const ATTRIBUTES_VALID_SECONDS = 1;
 const FALLOC_KNOWN = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
 const O_ACCMODE = 3;
 
+/** In place of a time: the clock costs a write more than its key does, so whoever asks next for the time looks at it. */
+const WRITTEN_JUST_NOW = -1;
+
 /** The node of the volume: the root itself, if the mount point is a file. */
 export function volumeNodeid(kind: VolumeFilesOptions['kind']): number {
   return kind === 'file' ? ROOT_NODEID : VOLUME_NODEID;
@@ -71,7 +74,7 @@ export class VolumeFiles implements FileSystem {
   readonly #textFiles: TextFiles;
   readonly #tuple = new Int32Array(3);
   /** Takes what `#touch` reads; it can be seen from outside, so that the reading is not optimised away. */
-  touched = 0;
+  readonly touched = new Int32Array(1);
 
   constructor(thread: DataThread, options: VolumeFilesOptions) {
     this.#thread = thread;
@@ -151,37 +154,42 @@ export class VolumeFiles implements FileSystem {
     const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
     if (length <= 0) return 0;
     const { reader, counters } = this.#thread.cache;
-    const start = offset - (offset % SECTOR_BYTES);
-    const end = Math.ceil((offset + length) / SECTOR_BYTES) * SECTOR_BYTES;
-    reader.begin(start, end - start, false);
+    const subtree = Math.floor(offset / SUBTREE_BYTES);
+    const inSubtree = offset - subtree * SUBTREE_BYTES;
+    const inSector = inSubtree % SECTOR_BYTES;
+    reader.beginAt(subtree, (inSubtree - inSector) / SECTOR_BYTES, Math.ceil((inSector + length) / SECTOR_BYTES), false);
     if (reader.missingBytes > 0 || reader.corruptBytes > 0) {
       reader.end();
       return this.#handOn(this.#thread.misses, slot, 0);
     }
-    this.#addPieces(slot, offset, length);
+    this.#addPieces(slot, inSector, length);
     counters[COUNTER.reads]! += 1;
     counters[COUNTER.read_bytes]! += length;
     counters[COUNTER.read_hits]! += 1;
     return length;
   }
 
-  /** Answers from the pinned pieces: by address, or copied together if there are too many of them. */
-  #addPieces(slot: RequestSlot, offset: number, length: number): void {
-    const { reader, segments, device } = this.#thread.cache;
+  /** Answers from the pinned pieces, all but `skip` bytes of the first: by address, or copied together if there are too many of them. */
+  #addPieces(slot: RequestSlot, skip: number, length: number): void {
+    const { reader, segments } = this.#thread.cache;
     const { pieces } = reader;
-    const end = offset + length;
+    // What goes through a ring is copied by this process, before it tells the kernel of the answer.
+    const mustTouch = slot.ring < 0;
     slot.wantsAfterReply = true;
+    let inPiece = skip;
+    let left = length;
     for (let at = 0; at < pieces.count; at++) {
-      const pieceStart = pieces.volumeOffsets[at]!;
-      const from = Math.max(pieceStart, offset);
-      const bytes = Math.min(pieceStart + pieces.lengths[at]!, end) - from;
-      const segmentOffset = pieces.segmentOffsets[at]! + (from - pieceStart);
-      this.#touch(segments.view(pieces.segments[at]! as CacheSegId).bytes, SEGMENT_DATA_OFFSET + segmentOffset, bytes);
-      const address = device.addressOf(segments.deviceOffset(pieces.segments[at]! as CacheSegId, segmentOffset));
-      if (!slot.iovec.add(address, bytes)) {
-        this.#copyPieces(slot, offset, length);
+      const segment = pieces.segments[at]! as CacheSegId;
+      const segmentOffset = pieces.segmentOffsets[at]! + inPiece;
+      const bytes = Math.min(pieces.lengths[at]! - inPiece, left);
+      if (mustTouch) this.#touch(segments.view(segment).bytes, SEGMENT_DATA_OFFSET + segmentOffset, bytes);
+      const address = segments.dataAddresses[segment]! + segmentOffset;
+      if (!slot.iovec.addHalves(address | 0, Math.floor(address / 2 ** 32), bytes)) {
+        this.#copyPieces(slot, length);
         return;
       }
+      left -= bytes;
+      inPiece = 0;
     }
   }
 
@@ -191,11 +199,12 @@ export class VolumeFiles implements FileSystem {
    */
   #touch(bytes: Uint8Array, offset: number, lengthBytes: number): void {
     const last = offset + lengthBytes - 1;
-    for (let at = offset; at < last; at += PAGE_BYTES) this.touched ^= bytes[at]!;
-    this.touched ^= bytes[last]!;
+    for (let at = offset; at < last; at += PAGE_BYTES) this.touched[0]! ^= bytes[at]!;
+    this.touched[0]! ^= bytes[last]!;
   }
 
-  #copyPieces(slot: RequestSlot, offset: number, length: number): void {
+  #copyPieces(slot: RequestSlot, length: number): void {
+    const offset = slot.request.offsetBytes;
     const { reader, segments } = this.#thread.cache;
     const { pieces } = reader;
     for (let at = 0; at < pieces.count; at++) {
@@ -225,11 +234,13 @@ export class VolumeFiles implements FileSystem {
     const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
     if (length <= 0) return request.sizeBytes === 0 ? 0 : -errno.ENOSPC;
     const { cache, writes, shared } = this.#thread;
-    shared.numbers[GatewayNumber.lastWriteMs] = Date.now();
+    shared.numbers[GatewayNumber.lastWriteMs] = WRITTEN_JUST_NOW;
     // Who comes while others wait gets in line behind them.
     const mayGoAhead =
       (offset | length) % SECTOR_BYTES === 0 && Atomics.load(shared.cache.words, Word.roomWaiters) === 0 && writes.length === 0;
-    const done = mayGoAhead ? cache.writer.write(offset, length, slot.payload, 0, false) : 0;
+    const subtree = Math.floor(offset / SUBTREE_BYTES);
+    const sector = (offset - subtree * SUBTREE_BYTES) / SECTOR_BYTES;
+    const done = mayGoAhead ? cache.writer.writeAt(subtree, sector, length, slot.payload, slot.payloadAddress) : 0;
     if (done < length) return this.#handOn(writes, slot, done);
     cache.counters[COUNTER.writes]! += 1;
     cache.counters[COUNTER.write_bytes]! += length;
@@ -279,7 +290,7 @@ export class VolumeFiles implements FileSystem {
     const isDirectory = nodeid === ROOT_NODEID && this.#options.kind === 'directory';
     const isVolume = nodeid === this.#volumeNodeid;
     const { startedMs } = this.#thread.shared.facts;
-    const changedMs = isVolume ? this.#thread.shared.numbers[GatewayNumber.lastWriteMs]! : startedMs;
+    const changedMs = isVolume ? lastWriteMs(this.#thread.shared.numbers) : startedMs;
     // The directory is its owner's to write to, or the kernel would say EACCES where the answer is EPERM: nobody can change the names.
     const permissions = (isDirectory ? 0o755 : isVolume && !readOnly ? 0o666 : 0o444) & ~umask;
     return {
@@ -296,4 +307,13 @@ export class VolumeFiles implements FileSystem {
       ctimeMs: changedMs,
     };
   }
+}
+
+/**
+ * When the volume was last written, milliseconds since 1970: exact to the interval at which this is called while it is written to, which the log worker
+ * does too.
+ */
+export function lastWriteMs(numbers: Float64Array): number {
+  if (numbers[GatewayNumber.lastWriteMs] === WRITTEN_JUST_NOW) numbers[GatewayNumber.lastWriteMs] = Date.now();
+  return numbers[GatewayNumber.lastWriteMs]!;
 }

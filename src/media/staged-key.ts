@@ -22,9 +22,21 @@ function mix(hash: number, word: number): number {
  * its `ksetSequence` (0 to 2^48 - 1), its `cacheSegId` and `ksetOffset`, the offset of its header in the segment's data. Allocates nothing.
  */
 export function stagedKeyCheck(view: DataView, keyOffset: number, ksetSequence: number, cacheSegId: number, ksetOffset: number): number {
+  return stagedKeyWord(view, keyOffset, ksetSequence | 0, (ksetSequence * 2 ** -32) | 0, cacheSegId, ksetOffset) >>> 0;
+}
+
+/** The same with 32-bit integers in and out, which V8 passes on without allocating them. */
+export function stagedKeyWord(
+  view: DataView,
+  keyOffset: number,
+  sequenceLow: number,
+  sequenceHigh: number,
+  cacheSegId: number,
+  ksetOffset: number,
+): number {
   // Two lanes, so that the processor can work on both at once.
-  let a = mix(0x50434b31, ksetSequence | 0);
-  let b = mix(0x47570001, (ksetSequence * 2 ** -32) | 0);
+  let a = mix(0x50434b31, sequenceLow);
+  let b = mix(0x47570001, sequenceHigh);
   a = mix(a, cacheSegId);
   b = mix(b, ksetOffset);
   a = mix(a, view.getInt32(keyOffset, true));
@@ -39,6 +51,6 @@ export function stagedKeyCheck(view: DataView, keyOffset: number, ksetSequence: 
   let hash = mix((a << 16) | (a >>> 16), b);
   hash = Math.imul(hash ^ (hash >>> 16), MULTIPLIER_B);
   hash = Math.imul(hash ^ (hash >>> 13), MULTIPLIER_C);
-  hash = (hash ^ (hash >>> 16)) >>> 0;
+  hash ^= hash >>> 16;
   return hash === 0 ? 1 : hash;
 }

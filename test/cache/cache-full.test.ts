@@ -68,7 +68,7 @@ test('the log changes segments though data has taken all that it may: a flush is
   const segment = [...shared.state.keys()].find((id) => shared.state[id] === SegmentState.data)! as CacheSegId;
   for (let key = 0; shared.words[Word.openSegment] === 0 && key < 3000; key++) {
     Atomics.add(shared.refs, segment, 1);
-    t.true(volume.caches[0]!.log.append(0, 512, 0, segment, 0, 0, 0, 0));
+    t.true(volume.caches[0]!.log.append(0, 0, 512, 0, segment, 0, 0, 0, 0));
     if (key % 16 === 15) volume.flush();
   }
   t.not(shared.words[Word.openSegment], 0);

@@ -4,7 +4,7 @@ import { Cache } from '../../src/cache/cache.js';
 import { openCache } from '../../src/cache/open.js';
 import type { OpenedCache } from '../../src/cache/open.js';
 import type { CacheSegId } from '../../src/media/layout.js';
-import { SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
+import { SECTOR_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../../src/media/layout.js';
 import { bootIdOf, Rig } from '../support/model-rig.js';
 import type { RigOptions } from '../support/model-rig.js';
 
@@ -35,7 +35,18 @@ export function cacheRig(options: RigOptions, writers = 1): CacheRig {
 export function appendKey({ cache }: CacheRig, volumeOffset: number): boolean {
   if (!cache.segments.reserve(0, 512, true)) throw new Error('no room for a key');
   const segment = cache.segments.reservedSegment;
-  return cache.log.append(volumeOffset, 512, 0, segment, cache.segments.reservedOffset, cache.shared.generationLow[segment]!, 0, 0);
+  const subtree = Math.floor(volumeOffset / SUBTREE_BYTES);
+  return cache.log.append(
+    subtree,
+    (volumeOffset - subtree * SUBTREE_BYTES) / SECTOR_BYTES,
+    512,
+    0,
+    segment,
+    cache.segments.reservedOffset,
+    cache.shared.generationLow[segment]!,
+    0,
+    0,
+  );
 }
 
 /** The header of the kset at a place, as the two words of its flags and the rest. */

@@ -18,7 +18,7 @@ import { Maintenance } from '../../src/gateway/maintenance.js';
 import { VolumeIo } from '../../src/gateway/volume-io.js';
 import { WritebackPace } from '../../src/gateway/writeback-pace.js';
 import { CachePaceSignals } from '../../src/gateway/writeback-signals.js';
-import { SECTOR_BYTES } from '../../src/media/layout.js';
+import { SECTOR_BYTES, SUBTREE_BYTES } from '../../src/media/layout.js';
 import { epoch, signal } from '../../src/shared/event-word.js';
 import { observeLocks } from '../../src/shared/mutex.js';
 import { plantInThread, rememberClasses } from './sim-bugs.js';
@@ -111,11 +111,11 @@ function watchLog(): void {
   /* eslint-disable @typescript-eslint/unbound-method -- they are called with the `this` they are called with */
   const { append, requestFlush } = prototype;
   /* eslint-enable @typescript-eslint/unbound-method */
-  prototype.append = function (this: KsetLog, volumeOffset, lengthBytes, keyFlags, segment, segmentOffset, low, high, crc) {
+  prototype.append = function (this: KsetLog, subtree, sector, lengthBytes, keyFlags, segment, segmentOffset, low, high, crc) {
     const { windowStart } = life!.backing;
-    now.appending = [volumeOffset - windowStart, lengthBytes, keyFlags, segment, segmentOffset];
+    now.appending = [subtree * SUBTREE_BYTES + sector * SECTOR_BYTES - windowStart, lengthBytes, keyFlags, segment, segmentOffset];
     try {
-      return append.call(this, volumeOffset, lengthBytes, keyFlags, segment, segmentOffset, low, high, crc);
+      return append.call(this, subtree, sector, lengthBytes, keyFlags, segment, segmentOffset, low, high, crc);
     } finally {
       now.appending = undefined;
     }
