@@ -28,7 +28,9 @@ import { WritebackBatch } from './writeback-batch.js';
 
 /** A batch ends after the kset with which it has this many keys, or bytes. */
 const BATCH_KEYS = 32_768;
-const BATCH_BYTES = 32 * 1024 * 1024;
+const BATCH_BYTES = 64 * 1024 * 1024;
+/** The same while somebody waits for room: there is none before the batch is done. */
+const BATCH_BYTES_WAITED_FOR = 32 * 1024 * 1024;
 /** So does one with so many ksets that have only clean keys. */
 const BATCH_KSETS = 4096;
 /** With those of the kset that it ends with. */
@@ -85,6 +87,7 @@ export class Writeback {
     this.#lastSequence = 0;
     this.#quarantine.begin();
     this.#batch.clear();
+    const bytesMax = Atomics.load(words, Word.roomWaiters) > 0 ? BATCH_BYTES_WAITED_FOR : BATCH_BYTES;
     let ksets = 0;
     let isFull = false;
     while (!isFull && !cursor.isAt(endSegment, endOffset)) {
@@ -99,7 +102,7 @@ export class Writeback {
       if (cursor.header.sequence !== 0) this.#lastSequence = cursor.header.sequence;
       isFull =
         this.#goodKeys > 0
-          ? cursor.header.isBarrier || this.#goodKeys >= BATCH_KEYS || this.#keyBytes >= BATCH_BYTES
+          ? cursor.header.isBarrier || this.#goodKeys >= BATCH_KEYS || this.#keyBytes >= bytesMax
           : this.#keys === 0 && ksets >= BATCH_KSETS;
       cursor.advance();
     }

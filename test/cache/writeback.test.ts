@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { readCacheMedia } from '../../src/cache/cache-media.js';
+import { Word } from '../../src/cache/shared-state.js';
 import { errno } from '../../src/device/errno-codes.js';
 import type { BackingCall } from '../../src/device/simulated-backing-device.js';
 import { withErrors } from '../../src/device/simulated-backing-device.js';
@@ -129,15 +130,26 @@ test('ksets without a flush between them make one batch', (t) => {
   volume.close();
 });
 
-test('a batch has bounds: it ends after 32 MiB though no flush does', (t) => {
-  const rig = new Rig({ volumeBytes: 64 * MIB, cacheBytes: 128 * MIB });
+test('a batch has bounds: it ends after 64 MiB though no flush does, and after 32 MiB while somebody waits for room', (t) => {
+  const rig = new Rig({ volumeBytes: 128 * MIB, cacheBytes: 192 * MIB });
   const volume = rig.open();
-  for (let offset = 0; offset < 40 * MIB; offset += 64 * 1024) volume.write(offset, payload(offset / 512, 64 * 1024));
+  const { words } = volume.opened.shared;
+  for (let offset = 0; offset < 120 * MIB; offset += 64 * 1024) volume.write(offset, payload(offset / 512, 64 * 1024));
   closeKset(volume);
   while (volume.logStep(0));
-  t.true(volume.writebackStep());
-  t.true(volume.dirtyBytes > 0 && volume.dirtyBytes < 9 * MIB);
-  t.true(volume.writebackStep());
+  const batchMib = (): number => {
+    const before = volume.dirtyBytes;
+    t.true(volume.writebackStep());
+    return (before - volume.dirtyBytes) / MIB;
+  };
+  Atomics.store(words, Word.roomWaiters, 1);
+  const waitedFor = batchMib();
+  Atomics.store(words, Word.roomWaiters, 0);
+  const usual = batchMib();
+  // A batch ends with the kset that reaches its bound: 128 keys at most, here of 8 MiB.
+  t.true(waitedFor >= 32 && waitedFor < 40, `${waitedFor} MiB`);
+  t.true(usual >= 64 && usual < 72, `${usual} MiB`);
+  while (volume.writebackStep());
   t.is(volume.dirtyBytes, 0);
   volume.close();
 });
