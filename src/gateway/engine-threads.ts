@@ -233,8 +233,15 @@ class ThreadedEngine implements Engine {
     const kinds = threadKinds({ queues: queuesFirst === 0 ? 0 : this.#plan.threads, queuesFirst, readOnly });
     const first = kinds.slice(0, queuesFirst).map((kind) => this.#startThread(kind, files));
     const others = kinds.slice(queuesFirst).map((kind) => () => this.#startThread(kind, files));
-    this.#started = loadInOrder([...first.map((thread) => () => thread), ...others], availableParallelism());
+    this.#started = this.#loadInOrder([...first.map((thread) => () => thread), ...others], queuesFirst + 1);
     return Promise.all(first.map((thread) => thread.ready));
+  }
+
+  /** The first `neededCount`, without which there is no first read, as fast as can be; then the others, which leave a core to whoever reads. */
+  async #loadInOrder(starters: readonly (() => Thread)[], neededCount: number): Promise<void> {
+    const cores = availableParallelism();
+    await loadInOrder(starters.slice(0, neededCount), cores);
+    await loadInOrder(starters.slice(neededCount), Math.max(1, cores - 1));
   }
 
   #startThread(kind: DataThreadKind, files: VolumeFilesOptions): Thread {
@@ -248,6 +255,7 @@ class ThreadedEngine implements Engine {
         head: index,
         counterSlice: index,
         ring: this.#plan.rings[index],
+        pollUs: this.#options.options.pollUs,
         wakeFd: this.#wakeFd,
       };
       const thread = this.#thread(kind, start);

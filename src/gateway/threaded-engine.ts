@@ -9,11 +9,7 @@ import { threadKinds } from './thread-kinds.js';
 /** `threads` is where data threads come from. */
 export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
   return {
-    prepare: async (outline) => {
-      const parked = parkThreads(threads, outline);
-      await import('./engine-threads.js');
-      await parked;
-    },
+    prepare: (outline) => prepare(threads, outline),
     start: async (options) => {
       const { startThreadedEngine } = await import('./engine-threads.js');
       return startThreadedEngine(options, threads);
@@ -21,10 +17,20 @@ export function threadedEngine(threads = new ParkedThreads()): EngineProgram {
   };
 }
 
-function parkThreads(threads: ParkedThreads, { workers, readOnly, transport, isAwaited }: EngineOutline): Promise<void> {
+async function prepare(threads: ParkedThreads, { workers, readOnly, transport, isAwaited }: EngineOutline): Promise<void> {
   const cores = availableParallelism();
   // No more than will be taken, see `planQueues`; if that are more, they are made when they are.
   const queues = { 'dev-fuse': workers, 'io-uring': Math.min(workers, cores), libfuse: 0 }[transport];
   const queuesFirst = transport === 'io-uring' ? queues : Math.min(queues, 1);
-  return threads.park(threadKinds({ queues, queuesFirst, readOnly }), isAwaited ? cores : 1);
+  const kinds = threadKinds({ queues, queuesFirst, readOnly });
+  if (isAwaited) {
+    // What a first read needs, and nothing beside it.
+    const neededCount = queuesFirst + 1;
+    await Promise.all([threads.park(kinds.slice(0, neededCount), cores), import('./engine-threads.js')]);
+    await threads.park(kinds.slice(neededCount));
+  } else {
+    // A spare keeps no more than one core busy, whose user is the engine that works.
+    await threads.park(kinds);
+    await import('./engine-threads.js');
+  }
 }
