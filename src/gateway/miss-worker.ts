@@ -1,6 +1,7 @@
 // A miss worker's thread: answers READs that need the backing device. The first has a ring, and many reads under way (miss-server.ts); where there is no
 // io_uring, it and the others each do one at a time, from start to end.
 
+import { setPriority } from 'node:os';
 import type { BackingRing } from '../device/backing-ring.js';
 import type { RequestSlot } from '../fuse/request-slots.js';
 import { COUNTER } from '../shared/counters.js';
@@ -17,7 +18,11 @@ import { VolumeIo } from './volume-io.js';
 const thread = new DataThread(threadStart() as DataThreadStart);
 const { backing, cache, misses, slots } = thread;
 
+/** Misses must not hold up hits: where both want the same processor, a queue worker has it first. For Linux, 0 is the calling thread, not its process. */
+const NICE = 5;
+
 function serveWithRing(ring: BackingRing): void {
+  setPriority(0, NICE);
   const server = new MissServer({
     cache,
     slots,
