@@ -14,7 +14,7 @@ export const SLICE_MS = 2;
 /** Share of one core while the volume is used and nobody waits for writing back. */
 export const BASE_SHARE = 0.12;
 /** The same while somebody waits for everything to be written back (`pcache flush`, `umount --flush`). */
-export const FLUSH_SHARE = 0.35;
+export const FLUSH_SHARE = 0.2;
 /** The volume counts as unused when no request has come for so long. */
 export const IDLE_MS = 10;
 export const REST_MAX_MS = 250;
