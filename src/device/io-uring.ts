@@ -131,6 +131,11 @@ export class IoUring {
     return 0;
   }
 
+  /** Whether there is a completion that `next` would go on to. */
+  hasNext(): boolean {
+    return this.#ring[this.#cqHead]! !== Atomics.load(this.#ring, this.#cqTail);
+  }
+
   /** Goes on to the next completion, and fills `completedData` and `completedResult`. @returns false if there is none */
   next(): boolean {
     const ring = this.#ring;

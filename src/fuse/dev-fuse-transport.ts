@@ -8,8 +8,9 @@ import { POLLIN } from '../device/linux-constants.js';
 import { systemError } from '../device/system-error.js';
 import { sendAnswer } from './answer.js';
 import { PENDING, type FileSystem } from './file-system.js';
+import { PollPolicy } from './poll-policy.js';
 import type { RequestSlot, RequestSlots } from './request-slots.js';
-import { wakeQueues } from './session.js';
+import { setBlocking, setNonBlocking, wakeQueues } from './session.js';
 
 /** Bounded so that a lost wake-up would cost time, not a hang. */
 const SLOT_WAIT_MS = 1000;
@@ -27,6 +28,8 @@ export interface QueueOptions {
   /** This thread's view of the process's slots. */
   readonly slots: RequestSlots;
   readonly fileSystem: FileSystem;
+  /** How long a wait for the next request polls before it sleeps, while that pays; default 0: never. */
+  readonly pollUs?: number;
   /** One word for all workers: not 0 means to carry out no further request and return; see `stopQueues`. */
   readonly stopWord: Int32Array<SharedArrayBuffer>;
   /** A file system threw, or an answer was refused by the kernel (`error` is an errno then); the request got EIO. */
@@ -43,12 +46,16 @@ export type QueueEnd = 'unmounted' | 'aborted' | 'stopped';
 export function serveQueue(options: QueueOptions): QueueEnd {
   const { fd, slots, stopWord } = options;
   let slot: RequestSlot | undefined;
+  // A descriptor that must not block anyway is beside rings, where requests are rare.
+  const polling = new PollingReads(fd, options.wakeFd === undefined ? (options.pollUs ?? 0) : 0);
+  // A worker that was killed while it polled has left it so.
+  if (options.wakeFd === undefined) setBlocking(fd);
   try {
     while (Atomics.load(stopWord, 0) === 0) {
       slot ??= slots.take(SLOT_WAIT_MS)?.touch();
       // All slots are with other threads: the kernel keeps further requests until one comes back.
       if (slot === undefined) continue;
-      const length = read(fd, slot.requestAddress, slot.requestCapacityBytes);
+      const length = polling.read(slot);
       if (length > 0) {
         const error = slot.receive(fd, length);
         if (slot.row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) break;
@@ -65,7 +72,50 @@ export function serveQueue(options: QueueOptions): QueueEnd {
     }
     return 'stopped';
   } finally {
+    polling.end();
     if (slot !== undefined) slots.give(slot);
+  }
+}
+
+/** Looks at the clock once in so many reads. */
+const READS_PER_LOOK = 8;
+
+/** Reads that poll: the descriptor does not block meanwhile. Workers that share one disturb each other's polling, not their requests. */
+class PollingReads {
+  readonly policy: PollPolicy;
+  readonly #fd: number;
+  #isNonBlocking = false;
+
+  constructor(fd: number, limitUs: number) {
+    this.#fd = fd;
+    this.policy = new PollPolicy(limitUs);
+  }
+
+  /** Polls for a request, if that pays, then sleeps until there is one. @returns as `read` */
+  read({ requestAddress, requestCapacityBytes }: RequestSlot): number {
+    const fd = this.#fd;
+    if (!this.policy.polls) {
+      this.policy.slept();
+      return read(fd, requestAddress, requestCapacityBytes);
+    }
+    if (!this.#isNonBlocking) setNonBlocking(fd);
+    this.#isNonBlocking = true;
+    let length = read(fd, requestAddress, requestCapacityBytes);
+    // There was one already: nothing is learned about waiting.
+    if (length !== -errno.EAGAIN) return length;
+    const end = performance.now() + this.policy.limitUs / 1000;
+    do {
+      for (let i = 0; i < READS_PER_LOOK && length === -errno.EAGAIN; i++) length = read(fd, requestAddress, requestCapacityBytes);
+    } while (length === -errno.EAGAIN && performance.now() < end);
+    this.policy.polled(length !== -errno.EAGAIN);
+    if (length !== -errno.EAGAIN) return length;
+    this.end();
+    return read(fd, requestAddress, requestCapacityBytes);
+  }
+
+  end(): void {
+    if (this.#isNonBlocking) setBlocking(this.#fd);
+    this.#isNonBlocking = false;
   }
 }
 

@@ -25,6 +25,7 @@ import { sendAnswer } from './answer.js';
 import type { QueueEnd, QueueOptions } from './dev-fuse-transport.js';
 import { NO_REPLY, PENDING } from './file-system.js';
 import type { RequestSlot } from './request-slots.js';
+import { PollPolicy } from './poll-policy.js';
 import { RingReturn } from './ring-return.js';
 import type { RingReturnState } from './ring-return.js';
 import { RING_COMMIT_AND_FETCH, RING_REGISTER } from './structs.js';
@@ -39,6 +40,8 @@ const SQE = { fd: 1, offset: 2, address: 4, length: 6, command: 12 } as const;
 /** In the command area: flags u64, commit_id u64, qid u16. */
 const COMMAND = { commitId: 2, queue: 4 } as const;
 const TWO_32 = 4294967296;
+/** Looks at the clock once in so many tries. */
+const TRIES_PER_LOOK = 8;
 
 export interface RingOptions extends QueueOptions {
   /** Number of this ring among the rings of the process; its way back is `slots.handle.rings[ring]`. */
@@ -87,9 +90,11 @@ class RingWorker {
   /** Where the eventfd's count goes: a page, because V8 moves small arrays about. */
   readonly #event = new Uint8Array(4096);
   #isOver = false;
+  readonly #policy: PollPolicy;
 
   constructor(options: RingOptions) {
     this.#options = options;
+    this.#policy = new PollPolicy(options.pollUs ?? 0);
     this.#queueOf = new Uint16Array(options.slots.handle.count);
     this.#back = options.slots.ringReturn(options.ring);
     // Each entry may be prepared once between two submissions, and so may the reading of the eventfd.
@@ -122,7 +127,7 @@ class RingWorker {
       for (let slot = this.#back.take(); slot >= 0; slot = this.#back.take()) this.#commit(this.#options.slots.slot(slot));
       if (Atomics.load(stopWord, 0) !== 0) return 'stopped';
       const maySleep = this.#back.fallAsleep() && Atomics.load(stopWord, 0) === 0;
-      const result = ring.submitAndWait(maySleep ? 1 : 0);
+      const result = maySleep ? this.#wait() : ring.submitAndWait(0);
       this.#back.wakeUp();
       if (result < 0 && result !== -errno.EINTR && result !== -errno.EAGAIN && result !== -errno.EBUSY) {
         throw systemError('FUSE ring: io_uring_enter', -result, 'io');
@@ -130,6 +135,25 @@ class RingWorker {
       while (ring.next()) this.#complete(ring.completedData, ring.completedResult);
       if (this.#isOver) return 'unmounted';
     }
+  }
+
+  /** Submits and waits for a completion, polling first while that pays. Whoever gives a slot back wakes the ring meanwhile as if it slept. */
+  #wait(): number {
+    const ring = this.#ring;
+    const policy = this.#policy;
+    if (!policy.polls) {
+      policy.slept();
+      return ring.submitAndWait(1);
+    }
+    let result = ring.submitAndWait(0);
+    // There was one already: nothing is learned about waiting.
+    if (result !== 0 || ring.hasNext()) return result;
+    const end = performance.now() + policy.limitUs / 1000;
+    do {
+      for (let i = 0; i < TRIES_PER_LOOK && result === 0 && !ring.hasNext(); i++) result = ring.submitAndWait(0);
+    } while (result === 0 && !ring.hasNext() && performance.now() < end);
+    policy.polled(ring.hasNext());
+    return result === 0 && !ring.hasNext() ? ring.submitAndWait(1) : result;
   }
 
   close(): void {

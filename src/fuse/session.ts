@@ -91,6 +91,11 @@ export function setNonBlocking(fd: number): void {
   fcntl(fd, F_SETFL, constants.O_NONBLOCK);
 }
 
+/** The reverse: reading waits for a request. */
+export function setBlocking(fd: number): void {
+  fcntl(fd, F_SETFL, 0);
+}
+
 /** Opens /dev/fuse, close-on-exec. Throws PcacheError `not-found` or `permission` with a hint. */
 export function openDevFuse(): number {
   try {

@@ -255,6 +255,7 @@ class ThreadedEngine implements Engine {
         head: index,
         counterSlice: index,
         ring: this.#plan.rings[index],
+        pollUs: this.#options.options.pollUs,
         wakeFd: this.#wakeFd,
       };
       const thread = this.#thread(kind, start);

@@ -13,6 +13,8 @@ export interface MountOptions {
   transport: Transport;
   /** Queue workers, 1 to 64. */
   workers: number;
+  /** How long a queue worker polls for its next request before it sleeps, while that pays; 0 to POLL_US_MAX microseconds, 0: never. */
+  pollUs: number;
   /** 0 to 90; undefined keeps what the cache has. */
   gcPercent: number | undefined;
   readOnly: boolean;
@@ -28,6 +30,9 @@ export interface MountOptions {
 }
 
 const WORKERS_MAX = 64;
+const POLL_US_MAX = 1000;
+/** Where programs and workers share the cores, who polls keeps the program from asking (docs/performance.md). */
+const POLL_US_DEFAULT = 0;
 const ID_MAX = 0xffff_fffe;
 /** The volume is its owner's alone unless the user says otherwise. */
 const UMASK_DEFAULT = 0o077;
@@ -55,6 +60,12 @@ export const mountOptionRows: readonly OptionRow[] = [
     value: 'N',
     help: `queue workers, 1 to ${WORKERS_MAX} (default: one a core)`,
     apply: (options, value) => (options.workers = integer('workers', value, 1, WORKERS_MAX)),
+  },
+  {
+    name: 'poll_us',
+    value: 'N',
+    help: `microseconds that a queue worker polls for its next request before it sleeps, 0 to ${POLL_US_MAX} (default ${POLL_US_DEFAULT})`,
+    apply: (options, value) => (options.pollUs = integer('poll_us', value, 0, POLL_US_MAX)),
   },
   {
     name: 'gc_percent',
@@ -101,6 +112,7 @@ export function defaultMountOptions(): MountOptions {
   return {
     transport: 'dev-fuse',
     workers: Math.min(WORKERS_MAX, availableParallelism()),
+    pollUs: POLL_US_DEFAULT,
     gcPercent: undefined,
     readOnly: false,
     allowOther: false,

@@ -16,6 +16,8 @@ export interface QueueWorkerStart extends DataThreadStart {
   readonly files: VolumeFilesOptions;
   /** With transport io-uring. */
   readonly ring: RingStart | undefined;
+  /** As MountOptions. */
+  readonly pollUs: number;
   /** See QueueOptions. */
   readonly wakeFd: number | undefined;
 }
@@ -32,6 +34,7 @@ const thread = new DataThread(start);
 const fileSystem = new VolumeFiles(thread, start.files);
 const options = {
   fd: start.fuseFd,
+  pollUs: start.pollUs,
   slots: thread.slots,
   fileSystem,
   stopWord: start.shared.words.subarray(0, 1),

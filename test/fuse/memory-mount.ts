@@ -21,6 +21,8 @@ export interface MemoryMountOptions {
   readonly workersPerQueue?: number;
   readonly slotCount?: number;
   readonly swallow?: boolean;
+  /** As QueueOptions. */
+  readonly pollUs?: number;
   /** Serve through io_uring; the queues then get what stays on the descriptors. */
   readonly ioUring?: boolean;
   readonly mount?: Partial<MountRequest>;
@@ -106,6 +108,7 @@ export class MemoryMount {
       slotCount: this.#options.slotCount ?? 64,
       resend,
       swallow,
+      pollUs: this.#options.pollUs ?? 0,
     };
     server.send(start);
     await ready;

@@ -24,6 +24,7 @@ export interface MemoryServerStart {
   readonly slotCount: number;
   readonly resend: boolean;
   readonly swallow: boolean;
+  readonly pollUs: number;
 }
 
 export type MemoryServerMessage =
@@ -67,6 +68,7 @@ function start(options: MemoryServerStart): void {
       state,
       stopWord: fd === undefined ? helperStopWord : stopWord,
       swallow: options.swallow,
+      pollUs: options.pollUs,
     };
     return new Worker(new URL('./memory-worker.js', import.meta.url), { workerData });
   };

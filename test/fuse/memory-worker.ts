@@ -19,6 +19,7 @@ export interface MemoryWorkerData {
   readonly stopWord: Int32Array<SharedArrayBuffer>;
   /** For tests of a crash: read one request, and never answer it. */
   readonly swallow: boolean;
+  readonly pollUs?: number;
 }
 
 function main(data: MemoryWorkerData): void {
@@ -38,6 +39,7 @@ function main(data: MemoryWorkerData): void {
   const ready = (): void => parentPort!.postMessage({ ready: true });
   const options = {
     fd: data.fd,
+    ...(data.pollUs === undefined ? {} : { pollUs: data.pollUs }),
     slots,
     fileSystem,
     stopWord: data.stopWord,

@@ -21,10 +21,15 @@ test('no option gives the defaults: one worker a core, up to 64', (t) => {
 });
 
 test('options of several -o and several to one -o add up, a later one wins', (t) => {
-  const options = parseMountOptions(['workers=4,gc_percent=60', 'workers=8,ro', 'uid=1000,gid=0,umask=027,allow_other,kernel_cache,adopt']);
+  const options = parseMountOptions([
+    'workers=4,gc_percent=60',
+    'workers=8,ro',
+    'uid=1000,gid=0,umask=027,allow_other,kernel_cache,adopt,poll_us=20',
+  ]);
   t.deepEqual(options, {
     transport: 'dev-fuse',
     workers: 8,
+    pollUs: 20,
     gcPercent: 60,
     readOnly: true,
     allowOther: true,
