@@ -47,10 +47,19 @@ export const GatewayWord = {
 } as const;
 
 export const GatewayNumber = {
-  /** When the volume was last written, milliseconds since 1970. */
+  /** When the volume was last written, milliseconds since 1970, or WRITTEN_JUST_NOW; see `lastWriteMs`. */
   lastWriteMs: 0,
   count: 1,
 } as const;
+
+/** In place of `lastWriteMs`: the clock costs a write more than its key does, so whoever next asks for the time looks at it. */
+export const WRITTEN_JUST_NOW = -1;
+
+/** When the volume was last written, milliseconds since 1970: exact to the time since the last call. The log worker calls it on each of its rounds. */
+export function lastWriteMs(numbers: Float64Array): number {
+  if (numbers[GatewayNumber.lastWriteMs] === WRITTEN_JUST_NOW) numbers[GatewayNumber.lastWriteMs] = Date.now();
+  return numbers[GatewayNumber.lastWriteMs]!;
+}
 
 /** See GatewayWord.cacheFailed. Wakes all who wait for what will not come any more. Returns whether this is the first that is known of it. */
 export function failCache({ words, cache, cacheError }: GatewayShared, error: unknown): boolean {

@@ -9,7 +9,7 @@ import { Word } from '../cache/shared-state.js';
 import { errno } from '../device/errno-codes.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, wait } from '../shared/event-word.js';
-import { DataThread, GatewayWord } from './gateway-shared.js';
+import { DataThread, GatewayWord, lastWriteMs } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
 
@@ -74,6 +74,7 @@ while (true) {
   const seen = epoch(words, Word.logWorkEvent);
   const isLastPass = thread.isSet(GatewayWord.stopLog);
   takeFlushes();
+  lastWriteMs(shared.numbers);
   if (isLastPass && !shared.cache.readOnly) closeLog();
   const didSomething = !shared.cache.readOnly && step();
   answerFlushes(thread.isSet(GatewayWord.cacheFailed) ? errno.EIO : 0);

@@ -32,7 +32,7 @@ import type { CacheSegId } from '../media/layout.js';
 import { COUNTER } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
 import { takeSnapshot } from './engine-status.js';
-import { GatewayNumber, GatewayWord } from './gateway-shared.js';
+import { GatewayNumber, GatewayWord, WRITTEN_JUST_NOW, lastWriteMs } from './gateway-shared.js';
 import type { DataThread } from './gateway-shared.js';
 import { metricsText } from './metrics.js';
 import { statsJson } from './status.js';
@@ -57,9 +57,6 @@ const ENTRY_VALID_SECONDS = 3600;
 const ATTRIBUTES_VALID_SECONDS = 1;
 const FALLOC_KNOWN = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
 const O_ACCMODE = 3;
-
-/** In place of a time: the clock costs a write more than its key does, so whoever asks next for the time looks at it. */
-const WRITTEN_JUST_NOW = -1;
 
 /** The node of the volume: the root itself, if the mount point is a file. */
 export function volumeNodeid(kind: VolumeFilesOptions['kind']): number {
@@ -307,13 +304,4 @@ export class VolumeFiles implements FileSystem {
       ctimeMs: changedMs,
     };
   }
-}
-
-/**
- * When the volume was last written, milliseconds since 1970: exact to the interval at which this is called while it is written to, which the log worker
- * does too.
- */
-export function lastWriteMs(numbers: Float64Array): number {
-  if (numbers[GatewayNumber.lastWriteMs] === WRITTEN_JUST_NOW) numbers[GatewayNumber.lastWriteMs] = Date.now();
-  return numbers[GatewayNumber.lastWriteMs]!;
 }
