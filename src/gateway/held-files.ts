@@ -2,7 +2,7 @@
 // open, and all of that is gone when it ends.
 //
 // Invariant: says nothing unless it is sure: of other users' processes, of processes in another mount namespace, and of a file that was
-// only renamed nothing is known.
+// only renamed nothing is known. A file that has its name is not asked for anything: its file system may hang.
 
 import { readdirSync, readlinkSync, statSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
@@ -24,15 +24,23 @@ export function lostFilesOf(entry: Pick<RuntimeEntry, 'cache' | 'backing' | 'sup
   const held = (attempt(() => readdirSync(join(own, 'fd'))) ?? []).flatMap((name) => {
     const path = join(own, 'fd', name);
     const target = attempt(() => readlinkSync(path));
-    const stats = attempt(() => statSync(path));
-    return target === undefined || stats?.isFile() !== true ? [] : [{ path, target, stats }];
+    return target === undefined ? [] : [{ path, target }];
   });
   return (['cache', 'backing'] as const).flatMap((role) => {
     const path = entry[role];
     const deleted = held.find(({ target }) => target === `${path} (deleted)`);
+    // Only now the files themselves are asked: a file system that hangs must not hang whoever wants to know the state of things.
+    if (deleted === undefined || attempt(() => statSync(deleted.path))?.isFile() !== true) return [];
     const there = attempt(() => statSync(path));
-    if (deleted === undefined || held.some(({ stats }) => isSame(stats, there))) return [];
-    return [{ role, path, rescuePath: deleted.path }];
+    const isHeld =
+      there !== undefined &&
+      held.some((each) =>
+        isSame(
+          attempt(() => statSync(each.path)),
+          there,
+        ),
+      );
+    return isHeld ? [] : [{ role, path, rescuePath: deleted.path }];
   });
 }
 
@@ -41,8 +49,8 @@ export function lostFileText({ path }: LostFile): string {
   return `${path}: deleted or replaced while it was mounted; its bytes are gone when the volume is unmounted`;
 }
 
-function isSame(held: Stats, there: Stats | undefined): boolean {
-  return there !== undefined && held.dev === there.dev && held.ino === there.ino;
+function isSame(held: Stats | undefined, there: Stats): boolean {
+  return held !== undefined && held.dev === there.dev && held.ino === there.ino;
 }
 
 function attempt<T>(look: () => T): T | undefined {
