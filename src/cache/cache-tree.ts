@@ -31,8 +31,8 @@ import {
   TOKEN_MAX,
 } from './extent.js';
 import { ExtentCursor, Piece } from './extent-cursor.js';
-import { IndexArena } from './index-arena.js';
-import type { IndexArenaState } from './index-arena.js';
+import { IndexArena, type IndexArenaState } from './index-arena.js';
+import { addSubtreeStats, type CacheTreeStats } from './cache-tree-stats.js';
 import { createSubtreeRows, SubtreeTable } from './subtree-table.js';
 
 /** In place of flags: no new extent. Beyond the 6 bits that an extent stores. */
@@ -45,23 +45,6 @@ const LOOP_COPY_WORDS = 48;
 export interface CacheTreeState {
   readonly subtrees: SharedArrayBuffer;
   readonly arena: IndexArenaState;
-}
-
-export interface CacheTreeStats {
-  /** Subtrees with at least one extent. */
-  subtrees: number;
-  /** Extents that count: neither stale nor placeholders. */
-  extents: number;
-  staleExtents: number;
-  placeholders: number;
-  /** Sectors of extents that count; corrupt ones are in clean or dirty as well. */
-  cleanSectors: number;
-  dirtySectors: number;
-  corruptSectors: number;
-  /** Memory: in blocks that subtrees own, ever touched by the arena, and the arena's limit. */
-  usedBytes: number;
-  touchedBytes: number;
-  capacityBytes: number;
 }
 
 export class CacheTree {
@@ -154,9 +137,8 @@ export class CacheTree {
   /** Copies all extents of a subtree, three words each, to the start of `target`, which has room for 8192. Returns their number. */
   copyExtents(subtree: number, target: Int32Array): number {
     const count = this.#subtrees.count(subtree);
-    const words = this.#subtrees.words(subtree);
     const base = this.#subtrees.base(subtree);
-    for (let i = 0; i < count * EXTENT_WORDS; i++) target[i] = words[base + i]!;
+    target.set(this.#subtrees.words(subtree).subarray(base, base + count * EXTENT_WORDS));
     return count;
   }
 
@@ -300,31 +282,10 @@ export class CacheTree {
     for (let subtree = 0; subtree < this.subtreeCount; subtree++) {
       if (!this.#subtrees.isUsed(subtree)) continue;
       this.lock(subtree);
-      this.#addStats(subtree, stats);
+      addSubtreeStats(this.#subtrees, subtree, stats);
       this.unlock(subtree);
     }
     return stats;
-  }
-
-  #addStats(subtree: number, stats: CacheTreeStats): void {
-    const count = this.#subtrees.count(subtree);
-    const words = this.#subtrees.words(subtree);
-    const base = this.#subtrees.base(subtree);
-    if (count > 0) stats.subtrees++;
-    for (let at = base; at < base + count * EXTENT_WORDS; at += EXTENT_WORDS) {
-      const word0 = words[at]!;
-      const sectors = sectorCount(word0);
-      if ((word0 & ExtentFlag.empty) !== 0) {
-        stats.placeholders++;
-      } else if (this.#subtrees.isStale(words, at)) {
-        stats.staleExtents++;
-      } else {
-        stats.extents++;
-        if ((word0 & ExtentFlag.clean) !== 0) stats.cleanSectors += sectors;
-        else stats.dirtySectors += sectors;
-        if ((word0 & ExtentFlag.corrupt) !== 0) stats.corruptSectors += sectors;
-      }
-    }
   }
 
   /**

@@ -4,7 +4,10 @@
 // @node-rs/crc32 takes a Uint8Array or a Buffer over any memory: an ordinary ArrayBuffer, a SharedArrayBuffer, and the external ArrayBuffers of a
 // mapping (koffi.view); `test/media/crc32c.test.ts` checks the first two, the device's tests the third. It reads the bytes in place.
 
-import { crc32c } from '@node-rs/crc32';
+import { createRequire } from 'node:module';
+
+// Not imported: see libc.ts.
+const { crc32c } = createRequire(import.meta.url)('@node-rs/crc32') as typeof import('@node-rs/crc32');
 
 /** Where the register starts (PCACHE_CRC_SEED of the kernel). */
 export const CRC_SEED = 0x3b15a;
