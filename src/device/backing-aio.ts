@@ -11,6 +11,7 @@
 import { PcacheError } from '../errors.js';
 import { outcomeOf } from './backing-queue.js';
 import type { BackingQueue } from './backing-queue.js';
+import { isRefusal } from './backing-ring.js';
 import type { RingDevice } from './backing-ring.js';
 import { errno } from './errno-codes.js';
 import { ioDestroy, ioGetEvents, ioSetup, ioSubmit, mmap, munmap, view } from './libc.js';
@@ -254,15 +255,4 @@ export class BackingAio implements BackingQueue {
     if (place >= this.depth) place -= this.depth;
     this.#done[place] = index;
   }
-}
-
-/** Not the device's word, but the kernel's that it won't do it this way, or was disturbed. */
-function isRefusal(result: number): boolean {
-  return (
-    result === -errno.EINVAL ||
-    result === -errno.EFAULT ||
-    result === -errno.EINTR ||
-    result === -errno.EAGAIN ||
-    result === -errno.ECANCELED
-  );
 }

@@ -106,15 +106,8 @@ export class SynchronousBackingQueue implements BackingQueue {
 
   #do(token: number, request: () => void): boolean {
     if (this.#tokens.length >= this.depth) return false;
-    let failure: PcacheError | undefined;
-    try {
-      request();
-    } catch (error) {
-      if (!(error instanceof PcacheError)) throw error;
-      failure = error;
-    }
     this.#tokens.push(token);
-    this.#errors.push(failure);
+    this.#errors.push(outcomeOf(request));
     return true;
   }
 }

@@ -13,6 +13,7 @@
 
 import { PcacheError } from '../errors.js';
 import { PAGE_BYTES } from '../media/layout.js';
+import { outcomeOf } from './backing-queue.js';
 import type { BackingQueue } from './backing-queue.js';
 import type { BackingDevice } from './device.js';
 import { errno } from './errno-codes.js';
@@ -359,7 +360,7 @@ export function hidesShortWrites(fd: number): boolean {
 }
 
 /** Not the device's word, but the kernel's that it won't do it this way, or was disturbed. */
-function isRefusal(result: number): boolean {
+export function isRefusal(result: number): boolean {
   return (
     result === -errno.EINVAL ||
     result === -errno.EFAULT ||
@@ -367,14 +368,4 @@ function isRefusal(result: number): boolean {
     result === -errno.EAGAIN ||
     result === -errno.ECANCELED
   );
-}
-
-function outcomeOf(request: () => void): PcacheError | undefined {
-  try {
-    request();
-    return undefined;
-  } catch (error) {
-    if (error instanceof PcacheError) return error;
-    throw error;
-  }
 }

@@ -4,7 +4,8 @@
 // Invariants: nothing of a request happens when it is submitted, but that a flush takes down which writes had completed by then: it covers these alone.
 // The memory of a write is looked at when the write happens, so whoever changes it too early is found out.
 
-import { PcacheError } from '../errors.js';
+import type { PcacheError } from '../errors.js';
+import { outcomeOf } from './backing-queue.js';
 import type { BackingQueue } from './backing-queue.js';
 
 export interface OutOfOrderDevice {
@@ -102,13 +103,6 @@ export class OutOfOrderQueue implements BackingQueue {
 
   #performOne(): void {
     const [request] = this.#pending.splice(Math.floor(this.#random() * this.#pending.length), 1);
-    let error: PcacheError | undefined;
-    try {
-      request!.perform();
-    } catch (thrown) {
-      if (!(thrown instanceof PcacheError)) throw thrown;
-      error = thrown;
-    }
-    this.#done.push({ token: request!.token, error });
+    this.#done.push({ token: request!.token, error: outcomeOf(request!.perform) });
   }
 }
