@@ -2,17 +2,11 @@
 // for its AIO before the process is gone (fs/aio.c, exit_aio); for an io_uring it doesn't: there a write may reach the device seconds after the death, over
 // what the next process has written since. So what writes to the backing device uses this.
 //
-// Invariants, beside those of every BackingQueue:
-// - A request that does not suit direct I/O, or that the kernel refuses to do this way, is done by the device's own synchronous calls, with all their rules
-//   (bounce buffer, lock over blocks that are written in part). So is a flush.
-// - A transfer that ends early goes on where it ended, or is the error that the synchronous call would give; errors have the same texts and codes.
-// - Nothing is allocated for a request but an error.
+// Invariants, beside those of every DirectQueue: a flush is the device's own, synchronous one.
 
-import { PcacheError } from '../errors.js';
 import { outcomeOf } from './backing-queue.js';
-import type { BackingQueue } from './backing-queue.js';
-import { isRefusal } from './backing-ring.js';
-import type { RingDevice } from './backing-ring.js';
+import { DirectQueue } from './direct-queue.js';
+import type { DirectDevice, DirectRequest } from './direct-queue.js';
 import { errno } from './errno-codes.js';
 import { ioDestroy, ioGetEvents, ioSetup, ioSubmit, mmap, munmap, view } from './libc.js';
 import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE } from './linux-constants.js';
@@ -27,24 +21,7 @@ const WORD_BYTES = 4;
 const POINTER_WORDS = 2;
 const TWO_32 = 4294967296;
 
-class AioRequest {
-  token = 0;
-  isWrite = false;
-  offsetBytes = 0;
-  lengthBytes = 0;
-  /** Kept, so that its memory stays while the kernel uses it. */
-  memory: Uint8Array | undefined;
-  memoryOffset = 0;
-  address = 0;
-  doneBytes = 0;
-  error: PcacheError | undefined;
-}
-
-export class BackingAio implements BackingQueue {
-  readonly depth: number;
-  completedToken = 0;
-  completedError: PcacheError | undefined;
-  readonly #device: RingDevice;
+export class BackingAio extends DirectQueue {
   readonly #context: number;
   /** The kernel reads and fills this: iocbs, pointers to those to submit, events. */
   readonly #memoryAddress: number;
@@ -52,28 +29,14 @@ export class BackingAio implements BackingQueue {
   readonly #words: Int32Array;
   readonly #pointersAt: number;
   readonly #eventsAt: number;
-  readonly #requests: AioRequest[];
-  readonly #free: Int32Array;
-  #freeCount: number;
   /** Requests to be submitted; their pointers are in place. */
   readonly #prepared: Int32Array;
   #preparedCount = 0;
   #inKernel = 0;
-  /** Requests that are complete, oldest first, from `#doneHead` on, and round. */
-  readonly #done: Int32Array;
-  #doneHead = 0;
-  #doneCount = 0;
-
   /** Throws PcacheError with `errno`: ENOSYS (no AIO in this kernel), EAGAIN (too many contexts on this machine: fs.aio-max-nr). */
-  constructor(device: RingDevice, depth: number) {
-    if (!(Number.isInteger(depth) && depth > 0)) throw new RangeError(`backing aio: a depth of ${depth}`);
-    this.depth = depth;
-    this.#device = device;
-    this.#requests = Array.from({ length: depth }, () => new AioRequest());
-    this.#free = Int32Array.from({ length: depth }, (_, index) => depth - 1 - index);
-    this.#freeCount = depth;
+  constructor(device: DirectDevice, depth: number) {
+    super(device, depth);
     this.#prepared = new Int32Array(depth);
-    this.#done = new Int32Array(depth);
     this.#pointersAt = depth * IOCB.words;
     this.#eventsAt = this.#pointersAt + depth * POINTER_WORDS;
     this.#memoryBytes = (this.#eventsAt + depth * EVENT.words) * WORD_BYTES;
@@ -82,25 +45,12 @@ export class BackingAio implements BackingQueue {
     this.#words = new Int32Array(view(this.#memoryAddress, this.#memoryBytes));
   }
 
-  get inFlight(): number {
-    return this.depth - this.#freeCount;
-  }
-
-  submitRead(token: number, offsetBytes: number, target: Uint8Array, targetOffset: number, lengthBytes: number): boolean {
-    return this.#submit(token, false, offsetBytes, target, targetOffset, lengthBytes);
-  }
-
-  submitWrite(token: number, offsetBytes: number, source: Uint8Array, sourceOffset: number, lengthBytes: number): boolean {
-    return this.#submit(token, true, offsetBytes, source, sourceOffset, lengthBytes);
-  }
-
   submitFlush(token: number): boolean {
-    if (this.#freeCount === 0) return false;
-    const index = this.#free[--this.#freeCount]!;
-    this.#requests[index]!.token = token;
-    this.#complete(
-      index,
-      outcomeOf(() => this.#device.device.flush()),
+    const request = this.take(token);
+    if (request === undefined) return false;
+    this.complete(
+      request,
+      outcomeOf(() => this.device.device.flush()),
     );
     return true;
   }
@@ -109,21 +59,8 @@ export class BackingAio implements BackingQueue {
     const wanted = Math.min(count, this.inFlight);
     do {
       this.#start();
-      this.#takeEvents(Math.min(Math.max(0, wanted - this.#doneCount), this.#inKernel));
-    } while (this.#doneCount < wanted || this.#preparedCount > 0);
-  }
-
-  next(): boolean {
-    if (this.#doneCount === 0) return false;
-    const index = this.#done[this.#doneHead]!;
-    this.#doneHead = this.#doneHead + 1 === this.depth ? 0 : this.#doneHead + 1;
-    this.#doneCount--;
-    const request = this.#requests[index]!;
-    this.completedToken = request.token;
-    this.completedError = request.error;
-    request.error = undefined;
-    this.#free[this.#freeCount++] = index;
-    return true;
+      this.#takeEvents(Math.min(Math.max(0, wanted - this.doneCount), this.#inKernel));
+    } while (this.doneCount < wanted || this.#preparedCount > 0);
   }
 
   close(): void {
@@ -133,35 +70,8 @@ export class BackingAio implements BackingQueue {
     munmap(this.#memoryAddress, this.#memoryBytes);
   }
 
-  #submit(token: number, isWrite: boolean, offsetBytes: number, memory: Uint8Array, memoryOffset: number, lengthBytes: number): boolean {
-    if (this.#freeCount === 0) return false;
-    let address = 0;
-    let refusal: PcacheError | undefined;
-    try {
-      address = this.#device.directAddress(offsetBytes, memory, memoryOffset, lengthBytes);
-    } catch (error) {
-      if (!(error instanceof PcacheError)) throw error;
-      refusal = error;
-    }
-    const index = this.#free[--this.#freeCount]!;
-    const request = this.#requests[index]!;
-    request.token = token;
-    request.isWrite = isWrite;
-    request.offsetBytes = offsetBytes;
-    request.lengthBytes = lengthBytes;
-    request.memory = memory;
-    request.memoryOffset = memoryOffset;
-    request.address = address;
-    request.doneBytes = 0;
-    if (refusal !== undefined) this.#complete(index, refusal);
-    else if (address === 0 || lengthBytes === 0) this.#doSynchronously(index);
-    else this.#prepare(index);
-    return true;
-  }
-
-  /** What is left of a transfer is to be submitted. */
-  #prepare(index: number): void {
-    const request = this.#requests[index]!;
+  protected prepareTransfer(request: DirectRequest): void {
+    const { index } = request;
     const words = this.#words;
     const at = index * IOCB.words;
     const address = request.address + request.doneBytes;
@@ -169,7 +79,7 @@ export class BackingAio implements BackingQueue {
     words.fill(0, at, at + IOCB.words);
     words[at + IOCB.data] = index;
     words[at + IOCB.opcode] = request.isWrite ? IOCB_CMD_PWRITE : IOCB_CMD_PREAD;
-    words[at + IOCB.fd] = this.#device.fd;
+    words[at + IOCB.fd] = this.device.fd;
     words[at + IOCB.address] = address;
     words[at + IOCB.address + 1] = Math.floor(address / TWO_32);
     words[at + IOCB.length] = request.lengthBytes - request.doneBytes;
@@ -196,7 +106,7 @@ export class BackingAio implements BackingQueue {
         this.#inKernel += result;
       } else {
         // The first of them is what it does not take.
-        this.#finish(this.#prepared[place]!, result < 0 ? result : -errno.EAGAIN);
+        this.finish(this.requests[this.#prepared[place]!]!, result < 0 ? result : -errno.EAGAIN);
         place++;
       }
     }
@@ -210,49 +120,7 @@ export class BackingAio implements BackingQueue {
     for (let event = 0; event < result; event++) {
       const at = this.#eventsAt + event * EVENT.words;
       this.#inKernel--;
-      this.#finish(this.#words[at + EVENT.data]!, this.#words[at + EVENT.result]!);
+      this.finish(this.requests[this.#words[at + EVENT.data]!]!, this.#words[at + EVENT.result]!);
     }
-  }
-
-  #finish(index: number, result: number): void {
-    const request = this.#requests[index]!;
-    const { isWrite, lengthBytes, offsetBytes } = request;
-    const wanted = lengthBytes - request.doneBytes;
-    if (result === wanted) {
-      this.#complete(index, undefined);
-    } else if (isRefusal(result) || (result === -errno.EIO && isWrite && this.#device.hidesShortWrites)) {
-      this.#doSynchronously(index);
-    } else {
-      const progress = this.#device.progressOf(result, wanted);
-      if (progress <= 0) {
-        this.#complete(index, this.#device.failure(isWrite ? 'write' : 'read', lengthBytes, offsetBytes, result));
-      } else {
-        request.doneBytes += progress;
-        this.#prepare(index);
-      }
-    }
-  }
-
-  /** The whole of it: what was moved before is moved once more. */
-  #doSynchronously(index: number): void {
-    const { device } = this.#device;
-    const { isWrite, offsetBytes, memoryOffset, lengthBytes, memory } = this.#requests[index]!;
-    this.#complete(
-      index,
-      outcomeOf(() =>
-        isWrite
-          ? device.write(offsetBytes, memory!, memoryOffset, lengthBytes)
-          : device.read(offsetBytes, memory!, memoryOffset, lengthBytes),
-      ),
-    );
-  }
-
-  #complete(index: number, error: PcacheError | undefined): void {
-    const request = this.#requests[index]!;
-    request.error = error;
-    request.memory = undefined;
-    let place = this.#doneHead + this.#doneCount++;
-    if (place >= this.depth) place -= this.depth;
-    this.#done[place] = index;
   }
 }

@@ -15,7 +15,8 @@ import { backingIdentityOf } from './backing-identity.js';
 import { SynchronousBackingQueue } from './backing-queue.js';
 import type { BackingQueue } from './backing-queue.js';
 import { BackingAio } from './backing-aio.js';
-import { BackingRing, hidesShortWrites, type RingDevice } from './backing-ring.js';
+import { BackingRing } from './backing-ring.js';
+import { hidesShortWrites, type DirectDevice } from './direct-queue.js';
 import type { BackingDevice } from './device.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { BUFFERED, enableDirectIo, type IoAlignment } from './direct-io.js';
@@ -161,7 +162,7 @@ export class FileBackingDevice implements BackingDevice {
   ring(depth: number): BackingRing | undefined {
     this.#requireOpen();
     try {
-      return new BackingRing(this.#ringDevice(), depth);
+      return new BackingRing(this.#directDevice(), depth);
     } catch (error) {
       if (error instanceof PcacheError) return undefined;
       throw error;
@@ -172,7 +173,7 @@ export class FileBackingDevice implements BackingDevice {
   writeQueue(depth: number): BackingQueue {
     this.#requireOpen();
     try {
-      return new BackingAio(this.#ringDevice(), depth);
+      return new BackingAio(this.#directDevice(), depth);
     } catch (error) {
       if (error instanceof PcacheError) return new SynchronousBackingQueue(this, depth);
       throw error;
@@ -188,7 +189,7 @@ export class FileBackingDevice implements BackingDevice {
     if (this.#owner) fs.closeSync(this.#fd);
   }
 
-  #ringDevice(): RingDevice {
+  #directDevice(): DirectDevice {
     return {
       device: this,
       fd: this.#fd,
