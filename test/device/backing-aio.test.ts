@@ -17,6 +17,7 @@ import { FaultMount } from '../support/fault-mount.js';
 import { attachedLoop, noLoopDevices } from '../support/loop.js';
 import { noFuse } from '../support/mounted.js';
 import { temporaryFolder } from '../support/tmp.js';
+import { drain } from './drain-queue.js';
 
 const KIB = 1024;
 
@@ -32,19 +33,6 @@ function fileOf(t: ExecutionContext, sizeBytes: number): string {
   const file = path.join(temporaryFolder(t), 'backing');
   fs.writeFileSync(file, new Uint8Array(sizeBytes));
   return file;
-}
-
-/** What all in flight completed with, by token; each must complete once. */
-function drain(queue: BackingQueue): Map<number, PcacheError | undefined> {
-  const outcomes = new Map<number, PcacheError | undefined>();
-  while (queue.inFlight > 0) {
-    queue.wait(1);
-    while (queue.next()) {
-      if (outcomes.has(queue.completedToken)) throw new Error(`token ${queue.completedToken} completed twice`);
-      outcomes.set(queue.completedToken, queue.completedError);
-    }
-  }
-  return outcomes;
 }
 
 function messageOf(call: () => void): string | undefined {

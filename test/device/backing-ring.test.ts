@@ -4,7 +4,6 @@ import * as path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
-import type { BackingQueue } from '../../src/device/backing-queue.js';
 import type { BackingRing } from '../../src/device/backing-ring.js';
 import { errno } from '../../src/device/errno-codes.js';
 import { openBackingDevice, type FileBackingDevice, type OpenBackingDeviceOptions } from '../../src/device/file-backing-device.js';
@@ -16,6 +15,7 @@ import { FaultMount } from '../support/fault-mount.js';
 import { attachedLoop, noLoopDevices } from '../support/loop.js';
 import { noFuse } from '../support/mounted.js';
 import { isRoot, memoryFolder, smallTmpfs, temporaryFolder } from '../support/tmp.js';
+import { drain } from './drain-queue.js';
 
 const KIB = 1024;
 const noRing = whyNoIoUring()?.message;
@@ -45,19 +45,6 @@ function opened(
   const ring = device.ring(depth)!;
   t.teardown(() => ring.close());
   return { device, ring };
-}
-
-/** What all in flight completed with, by token; each must complete once. */
-function drain(queue: BackingQueue): Map<number, PcacheError | undefined> {
-  const outcomes = new Map<number, PcacheError | undefined>();
-  while (queue.inFlight > 0) {
-    queue.wait(1);
-    while (queue.next()) {
-      if (outcomes.has(queue.completedToken)) throw new Error(`token ${queue.completedToken} completed twice`);
-      outcomes.set(queue.completedToken, queue.completedError);
-    }
-  }
-  return outcomes;
 }
 
 function outcomeOf(call: () => void): string | undefined {
