@@ -1,5 +1,5 @@
 // Runs the tests in two goes: those that only compute two files at a time, then those that use mounts, loop devices and processes one after another.
-// PCACHE_BUILD names another build folder. Exit status 1 if either go fails.
+// PCACHE_BUILD names another build folder; without it, it is what `npm run build` makes, bundles included. Exit status 1 if either go fails.
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,8 +11,10 @@ const tests = join(process.env.PCACHE_BUILD ?? 'dist', 'test');
 const computing = ['bench', 'cache', 'media', 'shared'].map((folder) => `${tests}/${folder}/**`);
 const machine = ['cli', 'device', 'fuse', 'gateway', 'mount', 'torture'].map((folder) => `${tests}/${folder}/**`);
 
+const env = process.env.PCACHE_BUILD === undefined ? { ...process.env, PCACHE_BUNDLES: 'required' } : process.env;
+
 function run(concurrency, patterns) {
-  const result = spawnSync(process.execPath, [ava, `--concurrency=${concurrency}`, ...patterns], { cwd: root, stdio: 'inherit' });
+  const result = spawnSync(process.execPath, [ava, `--concurrency=${concurrency}`, ...patterns], { cwd: root, stdio: 'inherit', env });
   if (result.error) process.stderr.write(`ava: ${result.error.message}\n`);
   return result.status === 0;
 }

@@ -12,13 +12,13 @@ import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
 import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
 import type { MountMessage, MountOutcome, MountPlan } from '../gateway/process-messages.js';
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths } from '../gateway/runtime-files.js';
+import { supervisorMain } from '../gateway/supervisor-file.js';
 import { addExample, type CommandContext } from './command.js';
 import type { Output } from './output.js';
 import { formatSize } from './size.js';
 
 /** Replaying the log of the largest cache takes minutes; nothing that works takes this long. */
 const READY_TIMEOUT_MS = 15 * 60_000;
-const supervisorMain = new URL('../gateway/supervisor-main.js', import.meta.url);
 
 interface MountCommandOptions {
   options?: string[];

@@ -66,6 +66,8 @@ export interface GatewayOptions {
   /** Files that exist, somewhere else, to be used as they are, instead of new ones. The cache is formatted all the same. */
   readonly backingFile?: string;
   readonly cacheFile?: string;
+  /** The command's file, if it is not that of this build. */
+  readonly program?: string;
   /** Everything belongs to another user, as whom `pcache` runs. For tests run by root. */
   readonly as?: OtherUser;
 }
@@ -123,7 +125,7 @@ export class TestGateway {
 
   /** Runs `pcache ARGUMENTS`. */
   pcache(...args: readonly string[]): Promise<CommandResult> {
-    const [program, ...rest] = [...(this.#options.as?.prefix ?? []), process.execPath, PCACHE, ...args];
+    const [program, ...rest] = [...(this.#options.as?.prefix ?? []), process.execPath, this.#options.program ?? PCACHE, ...args];
     return run(program, rest, { env: this.#env, timeoutMs: 60_000 });
   }
 
@@ -136,7 +138,7 @@ export class TestGateway {
 
   /** Starts `pcache ARGUMENTS` and goes on; it is killed at the end of the test. */
   start(...args: readonly string[]): Job {
-    return this.startProgram(process.execPath, [PCACHE, ...args], this.#env);
+    return this.startProgram(process.execPath, [this.#options.program ?? PCACHE, ...args], this.#env);
   }
 
   /** Starts any program, which may use the mount; it is killed at the end of the test. */

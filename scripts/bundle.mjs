@@ -1,0 +1,116 @@
+// Bundles the programs of a build: what a process or a thread loads at its start becomes one file, and what it loads later a few more. Loading modules
+// one by one is most of the time of a start.
+//
+//   node scripts/bundle.mjs [--remove] [FOLDER]      dist if not given; --remove takes the bundles away
+//
+// - A bundle is made from what tsc wrote, and lies in FOLDER/bundle. `bin/pcache.js` runs it only if it is of this very output of tsc: `made-from` says of which.
+//   So tsc alone makes the bundles unused, and never wrong.
+// - The bundles lie side by side, whatever folders their modules come from. So a module that names the file of another program names one beside it.
+// - Names and lines stay, so that a stack is read without tools; the source maps are for debuggers.
+// - Of packages, only what every start needs goes in. All others are loaded from node_modules as before, and when they are needed.
+import { build } from 'esbuild';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const PROGRAMS = [
+  'cli/pcache',
+  'cli/demo-direct-process',
+  'gateway/supervisor-main',
+  'gateway/engine-main',
+  'gateway/queue-worker',
+  'gateway/miss-worker',
+  'gateway/log-worker',
+  'gateway/write-worker',
+  'gateway/background-worker',
+];
+/** Their licences go beside the bundles. */
+const BUNDLED_PACKAGES = new Set(['commander', 'pino']);
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const { values, positionals } = parseArgs({ allowPositionals: true, options: { remove: { type: 'boolean' } } });
+const folder = resolve(root, positionals[0] ?? 'dist');
+const target = join(folder, 'bundle');
+const unfinished = join(folder, 'bundle.unfinished');
+
+/** Of our own modules' imports, leaves packages that are not to be bundled as they are. What a bundled package needs is bundled with it. */
+const otherPackagesStay = {
+  name: 'other packages stay',
+  setup(context) {
+    context.onResolve({ filter: /^[^./]/ }, ({ path, importer, kind }) => {
+      if (kind === 'entry-point' || importer.split(sep).includes('node_modules')) return undefined;
+      return BUNDLED_PACKAGES.has(path) ? undefined : { path, external: true };
+    });
+  },
+};
+
+/** Resolves with the files that went in, relative to the root. */
+async function bundle(program) {
+  const name = program.slice(program.lastIndexOf('/') + 1);
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: { [name]: join(folder, 'src', `${program}.js`) },
+    outdir: unfinished,
+    chunkNames: `${name}.[name]-[hash]`,
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    sourcemap: 'linked',
+    metafile: true,
+    logLevel: 'warning',
+    plugins: [otherPackagesStay],
+    // For packages in the older form of modules, which call it.
+    banner: name.endsWith('-worker')
+      ? {}
+      : {
+          js: "import { createRequire as createBundleRequire } from 'node:module';\nconst require = createBundleRequire(import.meta.url);",
+        },
+  });
+  return Object.keys(metafile.inputs);
+}
+
+/** The licences of the packages that these files belong to, each once. */
+function licencesOf(files) {
+  const packages = new Set(files.map((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0]).filter((path) => path !== undefined));
+  return [...packages].sort().map((path) => {
+    const { name, version, license } = JSON.parse(readFileSync(join(root, path, 'package.json'), 'utf8'));
+    const file = readdirSync(join(root, path)).find((entry) => /^licen[cs]e/i.test(entry));
+    if (file === undefined) throw new Error(`${path}: no licence to go with its code`);
+    return `${name} ${version} (${license})\n\n${readFileSync(join(root, path, file), 'utf8').trim()}\n`;
+  });
+}
+
+/** Which modules went in, as `sha256sum -c` in the build folder reads it: for whoever wants more than `made-from`, the tests say. */
+function digestsOf(files) {
+  const modules = [...new Set(files.map((file) => relative(folder, resolve(root, file))))].filter((path) => path.startsWith(`src${sep}`));
+  const digest = (path) =>
+    createHash('sha256')
+      .update(readFileSync(join(folder, path)))
+      .digest('hex');
+  return modules.sort().map((path) => `${digest(path)}  ${path}\n`);
+}
+
+/** Another process may start programs meanwhile: it finds all of the bundles, or none. */
+async function bundleAll() {
+  const built = join(folder, '.tsbuildinfo');
+  if (!existsSync(built)) {
+    process.stderr.write(`${relative(root, built)}: not there: run tsc first\n`);
+    process.exit(1);
+  }
+  const { size, mtimeMs } = statSync(built);
+  rmSync(unfinished, { recursive: true, force: true });
+  mkdirSync(unfinished);
+  const files = (await Promise.all(PROGRAMS.map(bundle))).flat();
+  writeFileSync(join(unfinished, 'LICENSES'), licencesOf(files).join(`\n${'-'.repeat(80)}\n\n`));
+  writeFileSync(join(unfinished, 'modules.sha256'), digestsOf(files).join(''));
+  writeFileSync(join(unfinished, 'made-from'), `${size} ${mtimeMs}`);
+  rmSync(target, { recursive: true, force: true });
+  renameSync(unfinished, target);
+}
+
+if (values.remove) rmSync(target, { recursive: true, force: true });
+else await bundleAll();

@@ -1,0 +1,110 @@
+// The bundled programs of the build under test: made from its modules, used only then, and whole.
+
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { constants, cpSync, existsSync, mkdirSync, readFileSync, readdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { waitUntil } from './support/mounted-commands.js';
+import { mountTest, mounted } from './support/mounted.js';
+import { temporaryFolder } from './support/tmp.js';
+
+const build = fileURLToPath(new URL('../', import.meta.url));
+const bundle = join(build, 'bundle');
+const areRequired = process.env.PCACHE_BUNDLES === 'required';
+
+/** What the program of `bin/pcache.js` notes of tsc's record. */
+function recordOf(folder: string): string {
+  const { size, mtimeMs } = statSync(join(folder, '.tsbuildinfo'));
+  return `${size} ${mtimeMs}`;
+}
+
+function whyNoBundles(): string | undefined {
+  if (!existsSync(bundle)) return 'this build has no bundles';
+  return readFileSync(join(bundle, 'made-from'), 'utf8') === recordOf(build)
+    ? undefined
+    : 'the bundles are of another run of tsc, and not used';
+}
+
+const lacks = areRequired ? undefined : whyNoBundles();
+const ifBundled = lacks === undefined ? test : test.skip;
+const skipped = lacks === undefined ? '' : ` (skipped: ${lacks})`;
+
+test('a build that is tested as users run it has bundles of its own modules', (t) => {
+  if (!areRequired) t.log('skipped: it is not said that there must be bundles');
+  t.is(areRequired ? whyNoBundles() : undefined, undefined);
+});
+
+ifBundled(`bundles are made from the modules beside them, and from all programs${skipped}`, (t) => {
+  const lines = readFileSync(join(bundle, 'modules.sha256'), 'utf8').trimEnd().split('\n');
+  for (const line of lines) {
+    const [digest, path] = line.split('  ') as [string, string];
+    t.is(
+      createHash('sha256')
+        .update(readFileSync(join(build, path)))
+        .digest('hex'),
+      digest,
+      path,
+    );
+  }
+  const programs = readdirSync(join(build, 'src', 'gateway')).filter((name) => /-(main|worker)\.js$/.test(name));
+  for (const name of ['pcache.js', ...programs]) t.true(existsSync(join(bundle, name)), name);
+});
+
+ifBundled(`the licence of every package in a bundle goes with it${skipped}`, (t) => {
+  const licences = readFileSync(join(bundle, 'LICENSES'), 'utf8');
+  const names = new Set<string>();
+  for (const name of readdirSync(bundle).filter((each) => each.endsWith('.js'))) {
+    // The bundler says before each module where it comes from.
+    for (const [, found] of readFileSync(join(bundle, name), 'utf8').matchAll(/^ {0,2}\/\/ .*node_modules\/((?:@[^/\n]+\/)?[^/\n]+)\//gm))
+      names.add(found!);
+  }
+  t.true(names.has('commander') && names.has('pino'));
+  for (const name of names) t.regex(licences, new RegExp(`^${name} [0-9.]+ \\(`, 'm'));
+});
+
+test('the command runs its bundle if that was made from the modules beside it, and otherwise these', (t) => {
+  const folder = temporaryFolder(t, build);
+  const program = join(folder, 'bin', 'pcache.js');
+  const record = join(folder, '.tsbuildinfo');
+  for (const [path, says] of [
+    ['src/cli/pcache.js', 'modules'],
+    ['bundle/pcache.js', 'bundle'],
+  ] as const) {
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), `console.log('${says}');`);
+  }
+  cpSync(join(build, 'bin', 'pcache.js'), program);
+  const run = (): string => execFileSync(process.execPath, [program], { encoding: 'utf8', timeout: 20_000 }).trim();
+
+  t.is(run(), 'modules', 'a bundle that does not say what it was made from');
+  writeFileSync(record, 'one');
+  writeFileSync(join(folder, 'bundle', 'made-from'), recordOf(folder));
+  t.is(run(), 'bundle');
+  const { atime, mtimeMs } = statSync(record);
+  utimesSync(record, atime, mtimeMs / 1000 + 2);
+  t.is(run(), 'modules', 'tsc has run again');
+  writeFileSync(join(folder, 'bundle', 'made-from'), recordOf(folder));
+  t.is(run(), 'bundle');
+  writeFileSync(record, 'another');
+  t.is(run(), 'modules', 'tsc has written something else');
+});
+
+mountTest(`the bundles serve a volume without the modules they were made from, through the death of an engine`, lacks, async (t) => {
+  // As in a package, which has no record of tsc's. Within the build, since packages are searched from there.
+  const folder = temporaryFolder(t, build);
+  for (const part of ['bin', 'bundle']) cpSync(join(build, part), join(folder, part), { recursive: true });
+  const gateway = await mounted(t, { program: join(folder, 'bin', 'pcache.js') });
+  const client = gateway.client();
+  const bytes = Buffer.alloc(8192, 'bundle');
+  const fd = await client.call('open', gateway.volume, constants.O_RDWR);
+  await client.call('write', fd, 4096, bytes);
+  await client.call('fsync', fd);
+  process.kill(gateway.pids.engine, 'SIGKILL');
+  await waitUntil(() => gateway.enginePid !== gateway.pids.engine, 'another engine is started');
+  t.deepEqual(await client.call('read', fd, 4096, bytes.length), bytes);
+  await client.close();
+  await gateway.umount('--flush');
+  t.deepEqual(readFileSync(gateway.backing).subarray(4096, 4096 + bytes.length), bytes);
+});
