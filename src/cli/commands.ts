@@ -21,4 +21,5 @@ export const commandRows: readonly CommandRow[] = [
   { name: 'check', summary: 'read every structure of a cache and say what is wrong', load: () => import('./check.js') },
   { name: 'dump', summary: 'print what is on the media of a cache', load: () => import('./dump.js') },
   { name: 'recover', summary: 'write dirty data to the backing device without mounting', load: () => import('./recover.js') },
+  { name: 'completion', summary: 'print a script that completes command lines in a shell', load: () => import('./completion.js') },
 ];

@@ -33,7 +33,8 @@ export async function main(args: readonly string[]): Promise<ExitStatus> {
 /** Called without a command: the help is on stderr already. */
 class HelpShown extends Error {}
 
-async function buildProgram(args: readonly string[], context: CommandContext): Promise<Command> {
+/** Complete but for the commands that `args` does not name. */
+export async function buildProgram(args: readonly string[], context: CommandContext): Promise<Command> {
   const program = new Command('pcache');
   program
     .description('A write-back cache of fast memory in front of a slow block device, served as one file.')

@@ -1,0 +1,64 @@
+// What may stand at a place of a command line, for completion: decided by what help calls the argument or the value of an option.
+
+import { mountOptionRows } from '../gateway/mount-options.js';
+import type { ArgumentNode, CommandNode, OptionNode } from './command-tree.js';
+
+export type PlaceKind = 'files' | 'mounts' | 'mounts-or-files' | 'mount-options' | 'words' | 'none';
+
+export interface Place {
+  readonly kind: PlaceKind;
+  /** Of kind `words`. */
+  readonly words: readonly string[];
+}
+
+export interface MountOptionChoice {
+  readonly name: string;
+  readonly help: string;
+  readonly takesValue: boolean;
+  /** Empty if its value is a number. */
+  readonly values: readonly string[];
+}
+
+/** What `pcache message` tunes; it checks its arguments itself, so commander does not know these. */
+export const messageNames: readonly string[] = ['gc_percent'];
+
+const FILE_VALUE = /^(?:file|path|folder|directory|cache|backing)$/;
+
+export function placeOfArgument({ path }: CommandNode, { name, choices }: ArgumentNode): Place {
+  if (choices !== undefined) return words(choices);
+  if (path[0] === 'message' && name === 'name') return words(messageNames);
+  if (path[0] === 'message' && name === 'value') return plain('none');
+  // A volume that is to be mounted is not mounted yet.
+  if (path[0] === 'mount' || !name.includes('mountpoint')) return plain('files');
+  return plain(name === 'mountpoint' ? 'mounts' : 'mounts-or-files');
+}
+
+/** Undefined if the option takes no value. */
+export function placeOfOption({ valueName, choices, long }: OptionNode): Place | undefined {
+  if (valueName === undefined) return undefined;
+  if (choices !== undefined) return words(choices);
+  if (long === '--options') return plain('mount-options');
+  return plain(FILE_VALUE.test(valueName) ? 'files' : 'none');
+}
+
+export function mountOptionChoices(): MountOptionChoice[] {
+  return mountOptionRows.map(({ name, value, help }) => ({
+    name,
+    help,
+    takesValue: value !== undefined,
+    values: value?.includes('|') === true ? value.split('|') : [],
+  }));
+}
+
+/** The program and every command and sub-command, each before those below it. */
+export function allNodes(node: CommandNode): CommandNode[] {
+  return [node, ...node.commands.flatMap(allNodes)];
+}
+
+function words(list: readonly string[]): Place {
+  return { kind: 'words', words: list };
+}
+
+function plain(kind: Exclude<PlaceKind, 'words'>): Place {
+  return { kind, words: [] };
+}

@@ -1,0 +1,227 @@
+// The completion scripts, run by the shells themselves. Where volumes are mounted comes from a file in the place of the kernel's table, but for one
+// test with a real mount.
+
+import { execFile, spawnSync } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import anyTest, { type ExecutionContext } from 'ava';
+import { allNodes, messageNames } from '../../src/cli/completion-values.js';
+import { readCommandTree } from '../../src/cli/command-tree.js';
+import { mountOptionRows } from '../../src/gateway/mount-options.js';
+import { whyNoFuse } from '../fuse/memory-mount.js';
+import { FakeGateway, runPcache } from '../gateway/fake-gateway.js';
+import { temporaryFolder } from '../support/tmp.js';
+import { runMain } from './run-main.js';
+
+type Shell = 'bash' | 'zsh' | 'fish';
+
+interface Setting {
+  readonly script: string;
+  readonly folder: string;
+}
+
+const TIMEOUT_MS = 60_000;
+
+const noFuse = whyNoFuse();
+const withFuse: typeof anyTest.serial = noFuse === undefined ? anyTest.serial : (anyTest.skip as typeof anyTest.serial);
+
+/** A test that needs a shell, or says that it is missing. */
+function withShell(shell: Shell, title: string, body: (t: ExecutionContext) => Promise<void>): void {
+  const isThere = spawnSync(shell, ['-c', 'exit 0'], { timeout: TIMEOUT_MS }).status === 0;
+  if (isThere) anyTest.serial(title, body);
+  else anyTest.skip(`${title} (skipped: no ${shell})`, body);
+}
+
+const MOUNTS = [
+  'proc /proc proc rw 0 0',
+  '/dev/vda1 /mnt ext4 rw 0 0',
+  String.raw`pcache /mnt/two\040words fuse.pcache rw,user_id=0 0 0`,
+  'pcache /mnt/vol fuse.pcache rw,user_id=0 0 0',
+  'other /mnt/vol2 fuse.other rw 0 0',
+  '',
+].join('\n');
+
+/** The script in a file, and a folder of files to complete. It reads `MOUNTS`, or the kernel's own table. */
+async function makeScript(t: ExecutionContext, shell: Shell, table: 'given' | 'real' = 'given'): Promise<Setting> {
+  const { status, stdout, stderr } = await runMain(['completion', shell]);
+  t.is(stderr, '');
+  t.is(status, 0);
+  const folder = temporaryFolder(t);
+  const [script, mounts, files] = [join(folder, '_pcache'), join(folder, 'mounts'), join(folder, 'files')] as const;
+  t.true(stdout.includes('</proc/self/mounts'));
+  writeFileSync(script, table === 'real' ? stdout : stdout.replaceAll('/proc/self/mounts', mounts));
+  writeFileSync(mounts, MOUNTS);
+  mkdirSync(join(files, 'folder'), { recursive: true });
+  for (const name of ['cache.pmem', 'cache two', 'disk.img']) writeFileSync(join(files, name), '');
+  return { script, folder: files };
+}
+
+function run(command: string, args: readonly string[], cwd: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env.PATH, HOME: cwd, TERM: 'dumb', LANG: 'C.UTF-8' };
+    execFile(command, args, { cwd, env, timeout: TIMEOUT_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
+      if (error === null && stderr === '') resolve(stdout);
+      else reject(new Error(`${command}: ${error?.message ?? ''}\n${stdout}\n${stderr}`));
+    });
+  });
+}
+
+/** What bash would offer for these words, of which the last is being typed; words as readline splits them. */
+async function inBash(at: Setting, ...words: string[]): Promise<string[]> {
+  const program = `
+    source "$1"; shift
+    COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)) COMP_LINE="$*" COMP_POINT=\${#COMP_LINE}
+    _pcache pcache "\${COMP_WORDS[COMP_CWORD]}" "\${COMP_WORDS[COMP_CWORD-1]}"
+    if ((\${#COMPREPLY[@]})); then printf '%s\\n' "\${COMPREPLY[@]}"; fi`;
+  const stdout = await run('bash', ['--norc', '--noprofile', '-c', program, 'bash', at.script, 'pcache', ...words], at.folder);
+  return stdout.split('\n').filter((line) => line !== '');
+}
+
+/** What fish would offer at the end of this line. */
+async function inFish(at: Setting, line: string): Promise<string[]> {
+  const stdout = await run('fish', ['--no-config', '-c', 'source $argv[1]; complete -C $argv[2]', at.script, line], at.folder);
+  return stdout
+    .split('\n')
+    .filter((each) => each !== '')
+    .map((each) => each.split('\t')[0]!)
+    .sort();
+}
+
+/** What zsh makes of each line when the tabulator is pressed at its end. Only what is unique is filled in, so it is what the line becomes. */
+async function inZsh(at: Setting, lines: readonly string[]): Promise<string[]> {
+  const program = String.raw`
+    zmodload zsh/zpty
+    script=$1; shift
+    zpty shell zsh -f -i
+    zpty -w shell "PROMPT=; unsetopt zle_bracketed_paste; autoload -Uz compinit; compinit -D -u; source $script"
+    zpty -w shell 'show() { print -r -- "<<$BUFFER>>"; BUFFER=; zle accept-line }; zle -N show; bindkey "^X" show; print READ"Y"'
+    zpty -r shell text '*READY*'
+    for line in "$@"; do
+      zpty -w -n shell "$line"$'\t\x18'
+      zpty -r shell text '*<<*>>*'
+      print -r -- "$text"
+    done
+    zpty -d shell`;
+  const stdout = await run('zsh', ['-f', '-c', program, 'zsh', at.script, ...lines], at.folder);
+  return [...stdout.matchAll(/<<(.*?)>>/gs)].map((match) => match[1]!.trimEnd());
+}
+
+withShell('bash', 'bash completes commands, and options of a command and of all', async (t) => {
+  const at = await makeScript(t, 'bash');
+  const tree = await readCommandTree();
+  t.deepEqual(
+    await inBash(at, ''),
+    tree.commands.map(({ path }) => path[0]!),
+  );
+  t.deepEqual(await inBash(at, 'um'), ['umount']);
+  t.deepEqual(await inBash(at, 'loop', ''), ['attach', 'detach']);
+  t.deepEqual(await inBash(at, 'format', '--d'), ['--data-crc']);
+  t.deepEqual(await inBash(at, '--js'), ['--json']);
+  for (const node of allNodes(tree)) {
+    const offered = await inBash(at, ...node.path, '-');
+    for (const { long, short } of [...node.options, ...tree.options]) {
+      for (const flag of [long, short ?? long]) t.true(offered.includes(flag), `${node.path.join(' ')} ${flag}`);
+    }
+  }
+});
+
+withShell('bash', 'bash completes values of options, and knows where an argument stands behind them', async (t) => {
+  const at = await makeScript(t, 'bash');
+  t.deepEqual(await inBash(at, '--log-level', 'd'), ['debug']);
+  t.deepEqual(await inBash(at, '--log-level', '=', 'd'), ['debug']);
+  t.deepEqual(await inBash(at, '--log-level', 'debug', 'um'), ['umount']);
+  t.deepEqual(await inBash(at, 'status', '--log-level', 'debug', '/mnt/v'), ['/mnt/vol']);
+  t.deepEqual(await inBash(at, 'format', '--size', ''), []);
+  t.deepEqual(await inBash(at, 'completion', ''), ['bash', 'zsh', 'fish']);
+  t.deepEqual(await inBash(at, 'completion', 'bash', ''), []);
+  t.deepEqual(await inBash(at, 'message', '/mnt/vol', 'gc'), ['gc_percent']);
+});
+
+withShell('bash', 'bash completes mount options one by one, and the values of transport', async (t) => {
+  const at = await makeScript(t, 'bash');
+  const names = await inBash(at, 'mount', '-o', '');
+  t.deepEqual(
+    names.map((name) => name.replace('=', '')),
+    mountOptionRows.map(({ name }) => name),
+  );
+  t.deepEqual(await inBash(at, 'mount', '-o', 'tr'), ['transport=']);
+  t.deepEqual(await inBash(at, 'mount', '-o', 'transport', '='), ['dev-fuse', 'io-uring', 'libfuse']);
+  t.deepEqual(await inBash(at, 'mount', '-o', 'transport', '=', 'io'), ['io-uring']);
+  t.deepEqual(await inBash(at, 'mount', 'a', '-o', 'workers', '=', '2,tr'), ['2,transport=']);
+  t.deepEqual(await inBash(at, 'mount', 'a', '-o', 'workers', '=', '2,transport', '=', 'l'), ['libfuse']);
+});
+
+withShell('bash', 'bash completes where volumes are mounted, blanks and all', async (t) => {
+  const at = await makeScript(t, 'bash');
+  for (const command of ['umount', 'flush', 'message', 'loop attach', 'loop detach']) {
+    t.deepEqual(await inBash(at, ...command.split(' '), ''), ['/mnt/two words', '/mnt/vol'], command);
+  }
+  t.deepEqual((await inBash(at, 'status', '')).sort(), ['/mnt/two words', '/mnt/vol', 'cache two', 'cache.pmem', 'disk.img', 'folder']);
+  t.deepEqual(await inBash(at, 'umount', String.raw`/mnt/two\ `), ['/mnt/two words']);
+  t.deepEqual(await inBash(at, 'umount', '/mnt/vol', ''), []);
+});
+
+withFuse(`bash completes a real mount${noFuse === undefined ? '' : ` (skipped: ${noFuse})`}`, async (t) => {
+  const gateway = await FakeGateway.serving(t);
+  const at = await makeScript(t, 'bash', 'real');
+  t.true((await inBash(at, 'umount', '')).includes(gateway.mountpoint));
+});
+
+withShell('zsh', 'zsh takes the script and completes commands, options, mount options, mounts and files', async (t) => {
+  const at = await makeScript(t, 'zsh');
+  const ends: [string, string][] = [
+    ['pcache umo', 'pcache umount'],
+    ['pcache loop at', 'pcache loop attach'],
+    ['pcache format --da', 'pcache format --data-crc'],
+    ['pcache --log-level de', 'pcache --log-level debug'],
+    ['pcache umount /mnt/v', 'pcache umount /mnt/vol'],
+    ['pcache umount /mnt/t', String.raw`pcache umount /mnt/two\ words`],
+    ['pcache mount -o transport=i', 'pcache mount -o transport=io-uring,'],
+    ['pcache mount -o workers=2,transp', 'pcache mount -o workers=2,transport='],
+    ['pcache completion f', 'pcache completion fish'],
+    ['pcache check disk', 'pcache check disk.img'],
+  ];
+  const found = await inZsh(
+    at,
+    ends.map(([line]) => line),
+  );
+  t.deepEqual(
+    found,
+    ends.map(([, end]) => end),
+  );
+});
+
+withShell('fish', 'fish takes the script and completes commands, options, mount options, mounts and files', async (t) => {
+  const at = await makeScript(t, 'fish');
+  const tree = await readCommandTree();
+  t.deepEqual(await inFish(at, 'pcache '), tree.commands.map(({ path }) => path[0]!).sort());
+  t.deepEqual(await inFish(at, 'pcache loop '), ['attach', 'detach']);
+  t.deepEqual(await inFish(at, 'pcache --log-level de'), ['debug']);
+  t.deepEqual(await inFish(at, 'pcache --log-level debug umo'), ['umount']);
+  t.deepEqual(await inFish(at, 'pcache umount '), ['/mnt/two words', '/mnt/vol']);
+  t.deepEqual(await inFish(at, 'pcache loop detach /mnt/v'), ['/mnt/vol']);
+  t.deepEqual(await inFish(at, 'pcache mount -o transport=i'), ['transport=io-uring']);
+  t.deepEqual(await inFish(at, 'pcache mount -o workers=2,ro'), ['workers=2,ro']);
+  t.deepEqual(await inFish(at, 'pcache completion '), ['bash', 'fish', 'zsh']);
+  t.deepEqual(await inFish(at, 'pcache check disk'), ['disk.img']);
+  t.deepEqual(await inFish(at, 'pcache check --back'), ['--backing', '--backup']);
+  for (const node of allNodes(tree)) {
+    const offered = await inFish(at, ['pcache', ...node.path, '-'].join(' '));
+    for (const { long } of [...node.options, ...tree.options]) t.true(offered.includes(long), `${node.path.join(' ')} ${long}`);
+  }
+});
+
+anyTest('what completion offers to tune is what message takes', async (t) => {
+  for (const name of messageNames) {
+    const { stderr } = await runPcache(['message', '/nowhere', name, 'nonsense']);
+    t.notRegex(stderr, /unknown/, name);
+  }
+  t.regex((await runPcache(['message', '/nowhere', 'speed', 'nonsense'])).stderr, /unknown/);
+});
+
+anyTest('completion of a shell that is not known is wrong usage', async (t) => {
+  const { status, stderr } = await runMain(['completion', 'tcsh']);
+  t.is(status, 2);
+  t.regex(stderr, /tcsh.*bash, zsh, fish/);
+});
