@@ -9,6 +9,7 @@ import { systemError } from '../device/system-error.js';
 import { sendAnswer } from './answer.js';
 import { PENDING, type FileSystem } from './file-system.js';
 import { PollPolicy } from './poll-policy.js';
+import type { RequestTimer } from './request-timer.js';
 import type { RequestSlot, RequestSlots } from './request-slots.js';
 import { setBlocking, setNonBlocking, wakeQueues } from './session.js';
 
@@ -32,6 +33,8 @@ export interface QueueOptions {
   readonly pollUs?: number;
   /** One word for all workers: not 0 means to carry out no further request and return; see `stopQueues`. */
   readonly stopWord: Int32Array<SharedArrayBuffer>;
+  /** Who times the requests, if anybody does. */
+  readonly timer?: RequestTimer;
   /** A file system threw, or an answer was refused by the kernel (`error` is an errno then); the request got EIO. */
   readonly onError: (operation: string, error: unknown) => void;
 }
@@ -44,7 +47,7 @@ export type QueueEnd = 'unmounted' | 'aborted' | 'stopped';
  * Throws PcacheError `io` if the descriptor fails in another way.
  */
 export function serveQueue(options: QueueOptions): QueueEnd {
-  const { fd, slots, stopWord } = options;
+  const { fd, slots, stopWord, timer } = options;
   let slot: RequestSlot | undefined;
   // A descriptor that must not block anyway is beside rings, where requests are rare.
   const polling = new PollingReads(fd, options.wakeFd === undefined ? (options.pollUs ?? 0) : 0);
@@ -57,6 +60,7 @@ export function serveQueue(options: QueueOptions): QueueEnd {
       if (slot === undefined) continue;
       const length = polling.read(slot);
       if (length > 0) {
+        timer?.arrive();
         const error = slot.receive(fd, length);
         if (slot.row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) break;
         if (serveRequest(options, slot, error)) slot = undefined;
@@ -120,7 +124,7 @@ class PollingReads {
 }
 
 /** @returns whether the slot was handed on */
-function serveRequest({ fileSystem, onError }: QueueOptions, slot: RequestSlot, decodeError: number): boolean {
+function serveRequest({ fileSystem, timer, onError }: QueueOptions, slot: RequestSlot, decodeError: number): boolean {
   let result = decodeError;
   const row = slot.row;
   if (result === 0 && row !== undefined) {
@@ -134,6 +138,7 @@ function serveRequest({ fileSystem, onError }: QueueOptions, slot: RequestSlot, 
     if (result === PENDING) return true;
   }
   const failure = sendAnswer(slot, result);
+  timer?.answered(slot);
   if (failure !== 0) onError(row?.name ?? 'request', systemError('FUSE answer', -failure, 'io'));
   if (slot.wantsAfterReply) fileSystem.afterReply(slot);
   return false;

@@ -178,7 +178,8 @@ class RingWorker {
   }
 
   #serve(slot: RequestSlot): void {
-    const { fileSystem, onError, stopWord } = this.#options;
+    const { fileSystem, onError, stopWord, timer } = this.#options;
+    timer?.arrive();
     let result = slot.receiveFromRing();
     const row = slot.row;
     if (row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) return;
@@ -194,6 +195,7 @@ class RingWorker {
     }
     // The kernel sends no such request to a ring; it must not keep the entry if it does.
     sendAnswer(slot, result === NO_REPLY ? -errno.EIO : result);
+    timer?.answered(slot);
     if (slot.wantsAfterReply) fileSystem.afterReply(slot);
     this.#commit(slot);
   }

@@ -11,6 +11,7 @@ import { PENDING, type FileSystem } from './file-system.js';
 import type { LibfuseHandlers, LibfuseStat } from './libfuse-library.js';
 import { NAME_BYTES_MAX } from './opcodes.js';
 import { ReplyBuilder, REPLY_BYTES_MAX } from './reply.js';
+import type { RequestTimer } from './request-timer.js';
 import { LOCAL_FD, type RequestSlot, type RequestSlots } from './request-slots.js';
 import {
   ATTR,
@@ -38,6 +39,8 @@ export interface BridgeOptions {
   readonly fileSystem: FileSystem;
   /** Of LIBFUSE_MAX_WRITE_BYTES or more; used by nobody else. */
   readonly slots: RequestSlots;
+  /** Who times the requests, if anybody does. */
+  readonly timer?: RequestTimer;
   /** A file system threw; the request got EIO. */
   readonly onError: (operation: string, error: unknown) => void;
 }
@@ -51,6 +54,7 @@ interface Outstanding {
 export class LibfuseBridge {
   readonly #fileSystem: FileSystem;
   readonly #slots: RequestSlots;
+  readonly #timer: RequestTimer | undefined;
   readonly #onError: BridgeOptions['onError'];
   readonly #replyBytes = new Uint8Array(REPLY_BYTES_MAX);
   readonly #replyView = new DataView(this.#replyBytes.buffer);
@@ -61,11 +65,12 @@ export class LibfuseBridge {
   /** Requests that found no slot, oldest first. */
   readonly #waiting: (() => void)[] = [];
 
-  constructor({ fileSystem, slots, onError }: BridgeOptions) {
+  constructor({ fileSystem, slots, timer, onError }: BridgeOptions) {
     if (slots.handle.maxWriteBytes < LIBFUSE_MAX_WRITE_BYTES)
       throw new PcacheError('usage', 'transport libfuse: the request slots are too small');
     this.#fileSystem = fileSystem;
     this.#slots = slots;
+    this.#timer = timer;
     this.#onError = onError;
   }
 
@@ -181,6 +186,7 @@ export class LibfuseBridge {
   }
 
   #carryOut(slot: RequestSlot, finish: (result: number) => void): void {
+    this.#timer?.arrive();
     let result = slot.receive(LOCAL_FD, slot.request.words[slot.request.startBytes >>> 2]!);
     slot.expectAnswer();
     // Entered first: the answer may be there before the handler has returned.
@@ -199,6 +205,7 @@ export class LibfuseBridge {
       return;
     }
     slot.leaveAnswer(result);
+    this.#timer?.answered(slot);
     if (slot.wantsAfterReply) this.#fileSystem.afterReply(slot);
     this.#collect(slot.index);
     this.#slots.give(slot);

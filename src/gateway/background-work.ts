@@ -6,6 +6,8 @@
 //   from 100 ms to 30 s. A flush that fails says nothing about what was written before it, so no part of the batch counts.
 // - A cache device that fails, or a log that is damaged, ends all background work: no dirty_tail moves and no segment is freed, since nothing that
 //   would be stored about it counts as durable.
+// - While writing back is paused nothing of it is begun or gone on with; what was submitted completes by itself. Whoever waits for it, for a flush or for
+//   room, overrides the pause, so a pause holds nobody up for ever. The collector is never paused.
 // - With a pace, a step writes back no longer than a slice, and nothing while it rests; the collector never rests.
 
 import { PcacheError } from '../errors.js';
@@ -51,11 +53,19 @@ export class BackgroundWork {
   readonly #clock: () => number;
   readonly #reports: FailureReports;
   readonly #pace: WritebackPace | undefined;
+  readonly #isPaused: () => boolean;
   readonly #pause = new RetryPause();
   #isEnded = false;
 
-  /** @param pace without it a step writes a batch as a whole, and nothing rests */
-  constructor(maintenance: Maintenance, clock: () => number, reports: FailureReports, pace?: WritebackPace) {
+  /** @param pace without it a step writes a batch as a whole, and nothing rests; @param isPaused a user has paused it, and nobody waits for it */
+  constructor(
+    maintenance: Maintenance,
+    clock: () => number,
+    reports: FailureReports,
+    pace?: WritebackPace,
+    isPaused: () => boolean = () => false,
+  ) {
+    this.#isPaused = isPaused;
     this.#maintenance = maintenance;
     this.#clock = clock;
     this.#reports = reports;
@@ -97,7 +107,7 @@ export class BackgroundWork {
   }
 
   #writeBack(): boolean {
-    if (this.#isEnded || this.pauseLeftMs > 0 || this.restLeftMs > 0) return false;
+    if (this.#isEnded || this.pauseLeftMs > 0 || this.restLeftMs > 0 || this.#isPaused()) return false;
     try {
       const outcome = this.#maintenance.writebackPart(this.#pace?.beginSlice() ?? Infinity, this.#clock);
       if (outcome === 'done') {

@@ -8,7 +8,7 @@ import { COUNTER } from '../shared/counters.js';
 import { epoch, signal, wait } from '../shared/event-word.js';
 import { BackgroundWork } from './background-work.js';
 import type { FailureReports } from './background-work.js';
-import { DataThread, GatewayWord } from './gateway-shared.js';
+import { DataThread, GatewayNumber, GatewayWord } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { Maintenance } from './maintenance.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
@@ -27,8 +27,10 @@ const { cache } = thread;
 const { words } = thread.shared.cache;
 const clock = (): number => performance.now();
 const isFlushWanted = (): boolean => thread.isSet(GatewayWord.flushWaiters);
-const pace = new WritebackPace(new CachePaceSignals(thread.shared.cache, isFlushWanted), clock, threadBusyClock());
-const maintenance = new Maintenance(cache, thread.backing);
+const signals = new CachePaceSignals(thread.shared.cache, isFlushWanted);
+const pace = new WritebackPace(signals, clock, threadBusyClock());
+const isPaused = (): boolean => thread.isSet(GatewayWord.writebackPaused) && !signals.isRoomWanted() && !signals.isFlushWanted();
+const maintenance = new Maintenance(cache, thread.backing, (bytes) => (thread.shared.numbers[GatewayNumber.writebackTaken]! += bytes));
 const reports: FailureReports = {
   backingFailed(error) {
     cache.counters[COUNTER.writeback_errors]! += 1;
@@ -41,7 +43,7 @@ const reports: FailureReports = {
     if (thread.failCache(error)) noteError(`${what}, which ends: the cache device`, error);
   },
 };
-const work = new BackgroundWork(maintenance, clock, reports, pace);
+const work = new BackgroundWork(maintenance, clock, reports, pace, isPaused);
 const restWord = new Int32Array(new SharedArrayBuffer(4));
 
 tellMain({ type: 'ready' });

@@ -12,7 +12,8 @@ export const CONTROL_LINE_BYTES_MAX = 64 * 1024;
  * - `ping`: answers with the engine's pid.
  * - `status`: a StatusSnapshot. `dm_status`: the line of `dmsetup status`.
  * - `flush`: writes back what is dirty now; progress lines carry FlushProgressLine.
- * - `message`: tunes; for now `gc_percent`.
+ * - `message`: tunes: `gc_percent`, or `writeback`, which pauses or resumes writing back.
+ * - `segments`: a SegmentMap, what the segments of the cache hold.
  * - `unmount_check`: who uses the mount.
  * - `wait_end`: answered when the volume was unmounted and the log closed, with the last StatusSnapshot.
  */
@@ -21,10 +22,37 @@ export type ControlRequest =
   /** These two take their time; one client has 64 of them in progress at most. */
   | { id: number; op: 'flush' }
   | { id: number; op: 'wait_end' }
-  | { id: number; op: 'message'; gc_percent: number };
+  | { id: number; op: 'message'; gc_percent: number }
+  | { id: number; op: 'message'; writeback: WritebackOrder }
+  /** `cells`: characters of the map, 1 to SEGMENT_CELLS_MAX. */
+  | { id: number; op: 'segments'; cells: number };
 export type ControlOp = ControlRequest['op'];
 
 const plainOps: readonly string[] = ['ping', 'status', 'dm_status', 'flush', 'unmount_check', 'wait_end'] satisfies ControlOp[];
+
+export const SEGMENT_CELLS_MAX = 4096;
+
+/**
+ * - `pause`: nothing is written back, but for a flush (`umount --flush` included) and while writers wait for room.
+ * - `resume`: the end of that.
+ */
+export type WritebackOrder = 'pause' | 'resume';
+
+/** What the segments hold, in so many cells of the same number of segments. Segments are numbered as in the log's positions. */
+export interface SegmentMap {
+  /** Segments of the cache device. */
+  seg_total: number;
+  segments_per_cell: number;
+  /**
+   * A character for each cell, no more than were asked for: `-` no segment of the cache, `L` log (of one of them at least), `.` free (all of them), `0` to `9` data:
+   * whole tenths of their bytes that are still live, together, free ones counted as empty.
+   */
+  cells: string;
+  /** Numbers of the segments that the log's places are in. */
+  key_tail: number;
+  dirty_tail: number;
+  key_head: number;
+}
 
 export interface FlushProgressLine {
   bytes_total: number;
@@ -67,15 +95,30 @@ export function parseControlRequest(line: string): ControlRequest {
   const { id, op, ...rest } = objectOf(line);
   if (!isId(id)) throw garbage('id is not a number');
   if (typeof op !== 'string') throw garbage('op is not a text');
-  if (op === 'message') {
-    const percent = rest.gc_percent;
-    if (typeof percent !== 'number' || !Number.isInteger(percent) || percent < GC_PERCENT_MIN || percent > GC_PERCENT_MAX) {
-      throw garbage(`gc_percent is not a number from ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}`);
-    }
-    return { id, op, gc_percent: percent };
+  if (op === 'message') return tuningOf(id, rest);
+  if (op === 'segments') {
+    const cells = rest.cells;
+    if (!isIntegerWithin(cells, 1, SEGMENT_CELLS_MAX)) throw garbage(`cells is not a number from 1 to ${SEGMENT_CELLS_MAX}`);
+    return { id, op, cells };
   }
   if (!plainOps.includes(op)) throw garbage('op is unknown');
-  return { id, op: op as Exclude<ControlOp, 'message'> };
+  return { id, op: op as Exclude<ControlOp, 'message' | 'segments'> };
+}
+
+function tuningOf(id: number, { writeback, gc_percent: percent }: Record<string, unknown>): ControlRequest {
+  if (writeback !== undefined) {
+    if (writeback !== 'pause' && writeback !== 'resume') throw garbage('writeback is neither pause nor resume');
+    if (percent !== undefined) throw garbage('one thing at a time');
+    return { id, op: 'message', writeback };
+  }
+  if (!isIntegerWithin(percent, GC_PERCENT_MIN, GC_PERCENT_MAX)) {
+    throw garbage(`gc_percent is not a number from ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}`);
+  }
+  return { id, op: 'message', gc_percent: percent };
+}
+
+function isIntegerWithin(value: unknown, min: number, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max;
 }
 
 /** Throws PcacheError `usage` for anything that is not a response. */

@@ -12,6 +12,7 @@ import {
   type ControlRequest,
   type ControlResponse,
   type FlushProgressLine,
+  type SegmentMap,
 } from './control-protocol.js';
 import type { Logger } from './log.js';
 import type { StatusSnapshot } from './status.js';
@@ -22,6 +23,8 @@ export interface ControlHandler {
   dmStatus(): string;
   flush(onProgress: (progress: FlushProgressLine) => void): Promise<void>;
   setGcPercent(percent: number): void;
+  setWritebackPaused(isPaused: boolean): void;
+  segments(cells: number): SegmentMap;
   /** Who uses the mount, in words: `fio (1234)`, `/dev/loop0`. */
   users(): string[];
 }
@@ -160,8 +163,11 @@ export class ControlServer {
         return this.#handler.dmStatus();
       case 'unmount_check':
         return { users: this.#handler.users() };
+      case 'segments':
+        return this.#handler.segments(request.cells);
       case 'message':
-        this.#handler.setGcPercent(request.gc_percent);
+        if ('writeback' in request) this.#handler.setWritebackPaused(request.writeback === 'pause');
+        else this.#handler.setGcPercent(request.gc_percent);
         return null;
     }
   }

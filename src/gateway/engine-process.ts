@@ -101,6 +101,11 @@ class EngineProcess {
         return engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft }));
       },
       setGcPercent: (percent) => engine.setGcPercent(percent),
+      setWritebackPaused: (isPaused) => {
+        this.#log.info(isPaused ? 'writeback paused' : 'writeback resumed');
+        engine.setWritebackPaused(isPaused);
+      },
+      segments: (cells) => engine.segments(cells),
       users: () => mountUsers(this.#message.start.mountpoint, [process.pid, this.#message.start.supervisorPid]),
     };
   }

@@ -3,9 +3,11 @@
 import { NumberWord, SegmentState, Word } from '../cache/shared-state.js';
 import { SECTOR_BYTES } from '../media/layout.js';
 import { sumCounters } from '../shared/counters.js';
+import { sumLatency } from '../shared/latency.js';
 import { lock, unlock } from '../shared/mutex.js';
+import { DirtyTimes } from './dirty-times.js';
 import type { GatewayShared } from './gateway-shared.js';
-import { GatewayWord } from './gateway-shared.js';
+import { GatewayNumber, GatewayWord } from './gateway-shared.js';
 import { SharedText } from './shared-text.js';
 import type { LastError, StatusSnapshot } from './status.js';
 
@@ -22,7 +24,10 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
   const keyTail = positionAt(words, Word.keyTailSegment, Word.keyTailOffset);
   // The log counts what was written twice twice; there can't be more to write back than there is.
   const dirtyBytes = Math.min(numbers[NumberWord.dirtyBytes]!, cache.volumeBytes);
+  const writtenSequence = numbers[NumberWord.writtenSequence]!;
   unlock(words, Word.logLock);
+  const isPaused = Atomics.load(shared.words, GatewayWord.writebackPaused) !== 0;
+  const rate = Math.round(shared.numbers[GatewayNumber.writebackRate]!);
   return {
     state: stateOf(shared),
     transport: facts.transport,
@@ -53,6 +58,11 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     engine_restarts: facts.engineRestarts,
     started_ms: facts.startedMs,
     last_error: lastErrorOf(shared),
+    dirty_since_ms: dirtyBytes === 0 ? null : Math.floor(new DirtyTimes(shared.dirtyTimes).since(writtenSequence)),
+    writeback_paused: isPaused,
+    writeback_bytes_per_s: rate,
+    clean_in_s: dirtyBytes === 0 || rate === 0 ? null : Math.ceil(dirtyBytes / rate),
+    latency: sumLatency(shared.latency),
     ...sumCounters(cache.counters),
   };
 }

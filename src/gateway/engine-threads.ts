@@ -20,8 +20,8 @@ import { closeWakeEvent, createWakeEvent } from '../device/wake-event.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { stopQueues } from '../fuse/dev-fuse-transport.js';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
-import { ringQueueCount, wakeRings } from '../fuse/io-uring-transport.js';
-import { SLOT_COUNT_DEFAULT, createRequestSlots, destroyRequestSlots, lockRequestSlots } from '../fuse/request-slots.js';
+import { wakeRings } from '../fuse/io-uring-transport.js';
+import { createRequestSlots, destroyRequestSlots, lockRequestSlots } from '../fuse/request-slots.js';
 import { requestResend, setNonBlocking } from '../fuse/session.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import { COUNTER } from '../shared/counters.js';
@@ -35,9 +35,13 @@ import { DataThread, GatewayWord, createGatewayShared, failCache } from './gatew
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import { loadInOrder } from './parked-threads.js';
 import type { ParkedThreads } from './parked-threads.js';
-import type { QueueWorkerStart, RingStart } from './queue-worker.js';
+import { planQueues } from './queue-plan.js';
+import type { QueuePlan } from './queue-plan.js';
+import type { QueueWorkerStart } from './queue-worker.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
+import type { SegmentMap } from './control-protocol.js';
+import { segmentMap } from './segment-map.js';
 import { SharedText } from './shared-text.js';
 import { MissLane } from './miss-lane.js';
 import { MISS_WORKERS, missKind, threadKinds } from './thread-kinds.js';
@@ -69,30 +73,6 @@ export async function startThreadedEngine(options: EngineOptions, threads: Parke
   // From here on threads use the mapping: if one fails to start, the process ends, and the mapping with it.
   await engine.start();
   return engine;
-}
-
-/** Threads that take requests from the kernel: with rings, one for each, and one for what stays on the descriptor. */
-interface QueuePlan {
-  readonly threads: number;
-  readonly rings: readonly RingStart[];
-  readonly slots: number;
-}
-
-/** Requests in hand at a time in one of the kernel's queues: more than the misses that a hit should not have to wait for. */
-const RING_DEPTH_MAX = 64;
-/** Of the request slots, those that are for the descriptor beside the rings. */
-const DESCRIPTOR_SLOTS = 16;
-const RING_SLOTS_MAX = 2048;
-
-function planQueues({ fuseFds, session, options }: EngineOptions): QueuePlan {
-  if (fuseFds.length === 0) return { threads: 1, rings: [], slots: SLOT_COUNT_DEFAULT };
-  if (session?.overIoUring !== true) return { threads: Math.max(1, options.workers), rings: [], slots: SLOT_COUNT_DEFAULT };
-  const queues = ringQueueCount();
-  const depth = Math.max(1, Math.min(RING_DEPTH_MAX, Math.floor(RING_SLOTS_MAX / queues)));
-  const rings = Array.from({ length: Math.min(options.workers, queues) }, (_, number, count = Math.min(options.workers, queues)) => {
-    return { number, depth, queues: Array.from({ length: Math.ceil((queues - number) / count) }, (__, i) => number + i * count) };
-  });
-  return { threads: rings.length + 1, rings, slots: queues * depth + DESCRIPTOR_SLOTS };
 }
 
 interface Thread {
@@ -295,6 +275,7 @@ class ThreadedEngine implements Engine {
       allowOther: options.allowOther,
       fileSystem: new VolumeFiles(thread, files),
       slots: thread.slots,
+      timer: thread.times,
       onError: (operation, error) => log.error(`${operation}: ${messageOf(error)}`),
     });
     this.#libfuseEnded = session.ended;
@@ -396,6 +377,16 @@ class ThreadedEngine implements Engine {
       throw error;
     }
     signal(this.#shared.cache.words, Word.backgroundWorkEvent);
+  }
+
+  setWritebackPaused(isPaused: boolean): void {
+    if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'writeback: the volume is mounted read-only');
+    Atomics.store(this.#shared.words, GatewayWord.writebackPaused, isPaused ? 1 : 0);
+    signal(this.#shared.cache.words, Word.backgroundWorkEvent);
+  }
+
+  segments(cells: number): SegmentMap {
+    return segmentMap(this.#shared.cache, this.#shared.facts.segTotal, cells);
   }
 
   stop(): Promise<void> {

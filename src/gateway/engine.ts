@@ -4,6 +4,7 @@
 import type { InheritedBackingDevice } from '../device/file-backing-device.js';
 import type { InheritedCacheDevice } from '../device/mapped-cache-device.js';
 import type { NegotiatedSession } from '../fuse/init.js';
+import type { SegmentMap } from './control-protocol.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
 import type { StatusSnapshot } from './status.js';
@@ -82,6 +83,10 @@ export interface Engine {
   flush(onProgress: (progress: FlushProgress) => void): Promise<void>;
   /** Takes effect at once and is stored on the media. Throws PcacheError `usage` out of 0 to 90. */
   setGcPercent(percent: number): void;
+  /** See WritebackOrder. Not kept on the media. Throws PcacheError `permission` if the volume is mounted read-only. */
+  setWritebackPaused(isPaused: boolean): void;
+  /** `cells`: as in the control protocol. */
+  segments(cells: number): SegmentMap;
   /**
    * Ends the threads and closes the open kset durably. Also called while the session is still mounted (the supervisor is gone): the workers
    * then take no further request. Idempotent. Rejects with PcacheError `io` if the log could not be made durable.

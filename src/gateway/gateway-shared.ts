@@ -17,11 +17,17 @@ import type { RequestSlotsHandle } from '../fuse/request-slots.js';
 import { RequestSlots } from '../fuse/request-slots.js';
 import { IntRing } from '../shared/int-ring.js';
 import type { IntRingState } from '../shared/int-ring.js';
-import { Word, sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
+import { NumberWord, Word, sharedFloat64, sharedInt32 } from '../cache/shared-state.js';
 import { messageOf } from '../errors.js';
+import { counterSlicesOf } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
+import { createLatency } from '../shared/latency.js';
+import type { LatencyState } from '../shared/latency.js';
+import { createDirtyTimes } from './dirty-times.js';
+import type { DirtyTimesState } from './dirty-times.js';
 import { MissLane, createMissLane } from './miss-lane.js';
 import type { MissLaneState } from './miss-lane.js';
+import { RequestTimes } from './request-times.js';
 import { SharedText, createSharedText } from './shared-text.js';
 import type { StatusFacts } from './status.js';
 import { createTextFiles } from './text-files.js';
@@ -43,13 +49,19 @@ export const GatewayWord = {
   cacheFailed: 4,
   /** How many wait for everything to be written back. */
   flushWaiters: 5,
+  /** Not 0: nothing is written back unless somebody waits for it; see WritebackOrder. */
+  writebackPaused: 6,
   count: 8,
 } as const;
 
 export const GatewayNumber = {
   /** When the volume was last written, milliseconds since 1970, or WRITTEN_JUST_NOW; see `lastWriteMs`. */
   lastWriteMs: 0,
-  count: 1,
+  /** Bytes of batches that the backing device has taken, those included that it may be given again after an error. Written by the background worker. */
+  writebackTaken: 1,
+  /** Bytes a second, of the last few seconds. Written by the log worker. */
+  writebackRate: 2,
+  count: 3,
 } as const;
 
 /** In place of `lastWriteMs`: the clock costs a write more than its key does, so whoever next asks for the time looks at it. */
@@ -85,12 +97,17 @@ export interface GatewayShared {
   readonly cacheError: SharedArrayBuffer;
   readonly backingError: SharedArrayBuffer;
   readonly textFiles: TextFilesState;
+  readonly latency: LatencyState;
+  readonly dirtyTimes: DirtyTimesState;
   readonly facts: StatusFacts;
 }
 
-export type GatewaySharedParts = Pick<GatewayShared, 'cache' | 'cacheDevice' | 'backingDevice' | 'slots' | 'facts'>;
+export type GatewaySharedParts = Pick<GatewayShared, 'cache' | 'cacheDevice' | 'backingDevice' | 'slots' | 'facts'> & {
+  /** For what is dirty already, see DirtyTimes; by default since the volume was mounted. */
+  readonly dirtySinceMs?: number;
+};
 
-export function createGatewayShared(parts: GatewaySharedParts): GatewayShared {
+export function createGatewayShared({ dirtySinceMs, ...parts }: GatewaySharedParts): GatewayShared {
   const { count } = parts.slots;
   const numbers = sharedFloat64(GatewayNumber.count);
   numbers[GatewayNumber.lastWriteMs] = parts.facts.startedMs;
@@ -105,13 +122,15 @@ export function createGatewayShared(parts: GatewaySharedParts): GatewayShared {
     cacheError: createSharedText(),
     backingError: createSharedText(),
     textFiles: createTextFiles(),
+    latency: createLatency(counterSlicesOf(parts.cache.counters), count),
+    dirtyTimes: createDirtyTimes(parts.cache.numbers[NumberWord.openSequence]!, dirtySinceMs ?? parts.facts.startedMs),
   };
 }
 
 /** What a data thread is given when it starts. */
 export interface DataThreadStart {
   readonly shared: GatewayShared;
-  /** Its data head, and its slice of the counters. */
+  /** Its data head, and its slice of the counters and of the histograms. */
   readonly head: number;
   readonly counterSlice: number;
 }
@@ -125,6 +144,7 @@ export class DataThread {
   readonly misses: MissLane;
   readonly writes: IntRing;
   readonly flushes: IntRing;
+  readonly times: RequestTimes;
   readonly cacheError: SharedText;
   readonly backingError: SharedText;
 
@@ -142,6 +162,7 @@ export class DataThread {
     this.misses = new MissLane(shared.misses);
     this.writes = IntRing.attach(shared.writes);
     this.flushes = IntRing.attach(shared.flushes);
+    this.times = new RequestTimes(shared.latency, counterSlice);
     this.cacheError = new SharedText(shared.cacheError);
     this.backingError = new SharedText(shared.backingError);
   }

@@ -29,6 +29,7 @@ export function serveLane(thread: DataThread, lane: IntRing, serve: (tuple: Int3
 export function answer(thread: DataThread, slot: RequestSlot, result: number): void {
   const name = slot.row?.name ?? 'request';
   const failure = sendAnswer(slot, result);
+  thread.times.answeredLater(slot);
   if (failure !== 0) noteRequestError(name, new PcacheError('io', `answer refused by the kernel: errno ${-failure}`, { errno: -failure }));
   thread.slots.give(slot);
 }

@@ -9,6 +9,7 @@ import { Word } from '../cache/shared-state.js';
 import { errno } from '../device/errno-codes.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, wait } from '../shared/event-word.js';
+import { DirtyTracker } from './dirty-tracker.js';
 import { DataThread, GatewayWord, lastWriteMs } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
 import { noteError, tellMain, threadStart } from './thread-messages.js';
@@ -28,6 +29,7 @@ const { cache, flushes, slots, shared } = thread;
 const { words } = shared.cache;
 const tuple = new Int32Array(3);
 const waiting: WaitingFlush[] = [];
+const tracker = new DirtyTracker(shared);
 
 function takeFlushes(): void {
   while (flushes.pop(tuple)) waiting.push({ slot: tuple[0]!, sequence: tuple[2]! * 2 ** 32 + (tuple[1]! >>> 0) });
@@ -45,6 +47,7 @@ function answerFlushes(failure: number): void {
     const slot = slots.slot(flush.slot);
     const malformed = slot.reopen();
     sendAnswer(slot, malformed === 0 ? -failure : malformed);
+    thread.times.answeredLater(slot);
     slots.give(slot);
   }
   waiting.length = kept;
@@ -75,6 +78,7 @@ while (true) {
   const isLastPass = thread.isSet(GatewayWord.stopLog);
   takeFlushes();
   lastWriteMs(shared.numbers);
+  tracker.round();
   if (isLastPass && !shared.cache.readOnly) closeLog();
   const didSomething = !shared.cache.readOnly && step();
   answerFlushes(thread.isSet(GatewayWord.cacheFailed) ? errno.EIO : 0);

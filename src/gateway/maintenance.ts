@@ -16,9 +16,10 @@ export class Maintenance {
   #isUnderWay = false;
   #isBackingFailure = false;
 
-  constructor(cache: Cache, backing: BackingDevice) {
+  /** @param onTaken told how many bytes of a batch the backing device has taken, as it goes */
+  constructor(cache: Cache, backing: BackingDevice, onTaken?: (bytes: number) => void) {
     this.#writeback = new Writeback(cache);
-    this.#writer = new WritebackWriter(this.#writeback, backing);
+    this.#writer = new WritebackWriter(this.#writeback, backing, onTaken);
     this.#collector = new Collector(cache);
   }
 

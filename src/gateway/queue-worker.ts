@@ -37,6 +37,7 @@ const options = {
   pollUs: start.pollUs,
   slots: thread.slots,
   fileSystem,
+  timer: thread.times,
   stopWord: start.shared.words.subarray(0, 1),
   onError: noteRequestError,
 };

@@ -2,13 +2,14 @@
 
 import { PcacheError } from '../errors.js';
 import { COUNTER_NAMES } from '../shared/counters.js';
+import { LATENCY_BOUNDS_US, LATENCY_OPS } from '../shared/latency.js';
 import type { StatusSnapshot } from './status.js';
 
 type Fields = readonly (keyof StatusSnapshot)[];
 
 const positions: Fields = ['key_head', 'dirty_tail', 'key_tail'];
 const texts: Fields = ['state', 'transport', 'mode', 'persistence', 'cache', 'backing', 'mountpoint'];
-const flags: Fields = ['data_crc', 'read_only'];
+const flags: Fields = ['data_crc', 'read_only', 'writeback_paused'];
 const numbers: Fields = [
   ...([
     'sb_flags',
@@ -21,10 +22,11 @@ const numbers: Fields = [
     'dirty_bytes',
     'cached_bytes',
   ] as const),
-  ...(['workers', 'supervisor_pid', 'engine_pid', 'engine_restarts', 'started_ms'] as const),
+  ...(['workers', 'supervisor_pid', 'engine_pid', 'engine_restarts', 'started_ms', 'writeback_bytes_per_s'] as const),
   ...COUNTER_NAMES,
 ];
-const known: Fields = [...positions, ...texts, ...flags, ...numbers, 'uuid', 'backing_identity', 'last_error'];
+const numbersOrNull: Fields = ['dirty_since_ms', 'clean_in_s'];
+const known: Fields = [...positions, ...texts, ...flags, ...numbers, ...numbersOrNull, 'uuid', 'backing_identity', 'last_error', 'latency'];
 
 /**
  * The status, if its fields are what they should be; those in `needed`, or all. Fields that this program does not know are left as they are.
@@ -44,8 +46,16 @@ function isGood(name: keyof StatusSnapshot, value: unknown): boolean {
   if (texts.includes(name)) return typeof value === 'string';
   if (flags.includes(name)) return typeof value === 'boolean';
   if (numbers.includes(name)) return isCount(value);
+  if (numbersOrNull.includes(name)) return value === null || isCount(value);
+  if (name === 'latency') return isObject(value) && LATENCY_OPS.every((op) => isHistogram(value[op]));
   if (name === 'last_error') return value === null || (isObject(value) && typeof value.message === 'string' && isCount(value.since_ms));
   return value === null || typeof value === 'string';
+}
+
+function isHistogram(value: unknown): boolean {
+  if (!isObject(value) || !isCount(value.count) || !isCount(value.sum_us)) return false;
+  const { buckets } = value;
+  return Array.isArray(buckets) && buckets.length === LATENCY_BOUNDS_US.length + 1 && buckets.every(isCount);
 }
 
 function isCount(value: unknown): boolean {

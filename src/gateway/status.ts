@@ -4,6 +4,7 @@
 
 import type { Persistence } from '../device/device.js';
 import type { CounterTotals } from '../shared/counters.js';
+import type { LatencyTotals } from '../shared/latency.js';
 import type { Transport } from './mount-options.js';
 
 /** A place in the log: the cache_seg_id and the byte offset in that segment's data. */
@@ -76,6 +77,19 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   mountpoint: string;
   /** Null when there is nothing wrong now. */
   last_error: LastError | null;
+  /**
+   * When the oldest acknowledged write that the backing device lacks was made, milliseconds since 1970; null if there is none. Never later than it was, and
+   * earlier by half a second at most while an engine lives. Data that was dirty when the volume was mounted counts from the mount, since the media don't tell.
+   */
+  dirty_since_ms: number | null;
+  /** Told to write nothing back, but for a flush and for writers that wait for room; see `pcache message MOUNTPOINT writeback`. */
+  writeback_paused: boolean;
+  /** Bytes a second that the backing device has taken over the last five seconds or so. */
+  writeback_bytes_per_s: number;
+  /** Seconds until everything is on the backing device, at that rate; null if it is already, or nobody knows. */
+  clean_in_s: number | null;
+  /** From when a request was taken off the kernel's queue until its answer was written. */
+  latency: LatencyTotals;
 }
 
 /** What does not change while an engine runs. */

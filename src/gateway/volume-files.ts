@@ -35,6 +35,7 @@ import { takeSnapshot } from './engine-status.js';
 import { GatewayNumber, GatewayWord, WRITTEN_JUST_NOW, lastWriteMs } from './gateway-shared.js';
 import type { DataThread } from './gateway-shared.js';
 import { metricsText } from './metrics.js';
+import { METRICS_NODEID, STATS_NODEID, VOLUME_NODEID } from './node-ids.js';
 import { statsJson } from './status.js';
 import { TextFiles } from './text-files.js';
 
@@ -47,9 +48,6 @@ export interface VolumeFilesOptions {
   readonly umask: number;
 }
 
-const VOLUME_NODEID = 2;
-const STATS_NODEID = 3;
-const METRICS_NODEID = 4;
 const NAMES: Readonly<Record<string, number>> = { 'volume.img': VOLUME_NODEID, 'stats.json': STATS_NODEID, metrics: METRICS_NODEID };
 const NAME_LIST = Object.entries(NAMES);
 /** Names never change; the attributes do (times). */
@@ -246,7 +244,7 @@ export class VolumeFiles implements FileSystem {
 
   fsync(request: FuseRequest, slot: RequestSlot): number {
     if (request.nodeid !== this.#volumeNodeid || this.#options.readOnly) return 0;
-    const { cache, flushes, shared } = this.#thread;
+    const { cache, flushes, shared, times } = this.#thread;
     if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) return -errno.EIO;
     cache.counters[COUNTER.flushes]! += 1;
     const sequence = cache.log.requestFlush();
@@ -254,6 +252,7 @@ export class VolumeFiles implements FileSystem {
     this.#tuple[0] = slot.index;
     this.#tuple[1] = sequence | 0;
     this.#tuple[2] = Math.floor(sequence / 2 ** 32);
+    times.handOn(slot.index);
     flushes.push(this.#tuple);
     signal(shared.cache.words, Word.logWorkEvent);
     return PENDING;
@@ -278,6 +277,7 @@ export class VolumeFiles implements FileSystem {
   #handOn(lane: DataThread['writes'] | DataThread['misses'], slot: RequestSlot, progress: number): number {
     this.#tuple[0] = slot.index;
     this.#tuple[1] = progress;
+    this.#thread.times.handOn(slot.index);
     lane.push(this.#tuple);
     return PENDING;
   }

@@ -29,6 +29,7 @@ const FLUSH_TOKEN = WRITE_DEPTH;
 export class WritebackWriter {
   readonly #writeback: Writeback;
   readonly #backing: BackingDevice;
+  readonly #onTaken: (bytes: number) => void;
   #queue: BackingQueue | undefined;
   /** By token of the write: a buffer if it ever needed one, and its length. */
   readonly #buffers: (Uint8Array | undefined)[] = Array.from({ length: WRITE_DEPTH }, () => undefined);
@@ -44,7 +45,9 @@ export class WritebackWriter {
   #isFlushSubmitted = false;
   #isFlushed = false;
 
-  constructor(writeback: Writeback, backing: BackingDevice) {
+  /** @param onTaken told how many bytes the device has taken, with each write that succeeds; a batch that is begun again counts again */
+  constructor(writeback: Writeback, backing: BackingDevice, onTaken: (bytes: number) => void = () => undefined) {
+    this.#onTaken = onTaken;
     this.#writeback = writeback;
     this.#backing = backing;
   }
@@ -123,7 +126,9 @@ export class WritebackWriter {
       if (token === FLUSH_TOKEN) {
         this.#isFlushed = queue.completedError === undefined;
       } else {
-        this.#bytesInFlight -= this.#lengths[token]!;
+        const length = this.#lengths[token]!;
+        this.#bytesInFlight -= length;
+        if (queue.completedError === undefined) this.#onTaken(length);
         this.#free[this.#freeCount++] = token;
       }
     }

@@ -56,6 +56,11 @@ export function countersOf(counters: Float64Array, worker: number): Float64Array
   return counters.subarray(worker * SLICE_LENGTH, (worker + 1) * SLICE_LENGTH);
 }
 
+/** How many writers there are slices for. */
+export function counterSlicesOf(counters: Float64Array): number {
+  return counters.length / SLICE_LENGTH;
+}
+
 /** The sum over all writers, by name. */
 export function sumCounters(counters: Float64Array): CounterTotals {
   return tableOf((_, place) => {

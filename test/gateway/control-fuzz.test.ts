@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import fc from 'fast-check';
 import { PcacheError } from '../../src/errors.js';
 import { ControlClient } from '../../src/gateway/control-client.js';
-import { CONTROL_LINE_BYTES_MAX, parseControlRequest, parseControlResponse } from '../../src/gateway/control-protocol.js';
+import { CONTROL_LINE_BYTES_MAX, parseControlRequest, parseControlResponse, type SegmentMap } from '../../src/gateway/control-protocol.js';
 import { ControlServer } from '../../src/gateway/control-server.js';
 import { createLog } from '../../src/gateway/log.js';
 import { makeRuntimeDirectory, runtimePaths } from '../../src/gateway/runtime-files.js';
@@ -18,6 +18,7 @@ import { sampleStatus } from './sample-status.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
 const log = createLog({ name: 'test', level: 'silent', format: 'json' });
+const NO_SEGMENTS: SegmentMap = { seg_total: 1, segments_per_cell: 1, cells: '.', key_tail: 0, dirty_tail: 0, key_head: 0 };
 /** Longest that anything here may take; never reached by what works. */
 const PATIENCE_MS = 20_000;
 
@@ -41,6 +42,8 @@ async function serve(t: ExecutionContext): Promise<Served> {
       dmStatus: () => 'line',
       flush: () => new Promise((resolve) => flushes.push(resolve)),
       setGcPercent: (percent) => percents.push(percent),
+      setWritebackPaused: () => undefined,
+      segments: () => NO_SEGMENTS,
       users: () => [],
     },
     log,
@@ -153,7 +156,14 @@ test('the socket can be reached by its owner alone, whatever the umask', async (
   try {
     const directory = makeRuntimeDirectory(join(temporaryFolder(t), 'run'));
     const { socket } = runtimePaths('/mnt/vol', directory);
-    const handler = { status: () => sampleStatus(), dmStatus: () => '', flush: () => Promise.resolve(), setGcPercent: () => undefined };
+    const handler = {
+      status: () => sampleStatus(),
+      dmStatus: () => '',
+      flush: () => Promise.resolve(),
+      setGcPercent: () => undefined,
+      setWritebackPaused: () => undefined,
+      segments: () => NO_SEGMENTS,
+    };
     const server = await ControlServer.start(socket, { ...handler, users: () => [] }, log);
     t.is(statSync(directory).mode & 0o7777, 0o700);
     t.is(statSync(socket).mode & 0o7777, 0o600);
@@ -358,7 +368,11 @@ test('whatever the gateway throws when it is asked arrives as an error, and the 
   const fail = (): never => {
     throw thrown;
   };
-  const server = await ControlServer.start(path, { status: fail, dmStatus: fail, flush: fail, setGcPercent: fail, users: fail }, log);
+  const server = await ControlServer.start(
+    path,
+    { status: fail, dmStatus: fail, flush: fail, setGcPercent: fail, setWritebackPaused: fail, segments: fail, users: fail },
+    log,
+  );
   t.teardown(() => server.end(new PcacheError('closed', 'test over')));
   const client = await ControlClient.connect(path);
   for (thrown of [new PcacheError('permission', 'a: b'), new TypeError('a\nb'), 'text', undefined]) {

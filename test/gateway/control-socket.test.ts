@@ -18,6 +18,8 @@ function handler(changes: Partial<ControlHandler> = {}): ControlHandler {
     dmStatus: () => 'line',
     flush: () => Promise.resolve(),
     setGcPercent: () => undefined,
+    setWritebackPaused: () => undefined,
+    segments: (cells) => ({ seg_total: 2, segments_per_cell: 2, cells: 'L'.repeat(cells), key_tail: 0, dirty_tail: 0, key_head: 1 }),
     users: () => ['fio (12)'],
     ...changes,
   };

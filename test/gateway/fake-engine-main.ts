@@ -43,6 +43,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
   const exits = Promise.all(workers.map((worker) => once(worker, 'exit')));
   void exits.then(() => endWith({ reason: 'unmounted' }));
   let dirtyBytes = DIRTY_BYTES;
+  let isPaused = false;
   const snapshot: Engine['snapshot'] = () =>
     sampleStatus({
       mountpoint: options.mountpoint,
@@ -55,6 +56,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       engine_pid: process.pid,
       engine_restarts: options.engineRestarts,
       started_ms: options.startedMs,
+      writeback_paused: isPaused,
     });
   return {
     snapshot,
@@ -72,6 +74,15 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       }
       if (percent === THREAD_FAILS_PERCENT) endWith({ reason: 'failed', error: new Error('a thread was told to fail') });
     },
+    setWritebackPaused: (value) => (isPaused = value),
+    segments: (cells) => ({
+      seg_total: 2,
+      segments_per_cell: Math.ceil(2 / cells),
+      cells: 'L.'.slice(0, cells),
+      key_tail: 0,
+      dirty_tail: 0,
+      key_head: 0,
+    }),
     stop: async () => {
       await exits;
       Atomics.store(helperStopWord, 0, 1);

@@ -1,7 +1,14 @@
 // A status with a different number in every place, so that a mix-up shows.
 
 import { COUNTER_NAMES, type CounterTotals } from '../../src/shared/counters.js';
+import { LATENCY_BOUNDS_US, type LatencyHistogram } from '../../src/shared/latency.js';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
+
+/** With other numbers for each `seed`. */
+function histogram(seed: number): LatencyHistogram {
+  const buckets = Array.from({ length: LATENCY_BOUNDS_US.length + 1 }, (_, bucket) => (bucket % 4) * seed);
+  return { count: buckets.reduce((sum, requests) => sum + requests, 0), sum_us: 123_456 * seed, buckets };
+}
 
 export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnapshot {
   const counters = Object.fromEntries(COUNTER_NAMES.map((name, index) => [name, 1000 + index])) as CounterTotals;
@@ -36,6 +43,11 @@ export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnaps
     backing: '/dev/sdb',
     mountpoint: '/mnt/vol',
     last_error: null,
+    dirty_since_ms: 1_700_000_030_000,
+    writeback_paused: false,
+    writeback_bytes_per_s: 2048,
+    clean_in_s: 2,
+    latency: { read: histogram(1), write: histogram(2), flush: histogram(3) },
     ...changes,
   };
 }
