@@ -1,7 +1,7 @@
 // This gateway as the benchmark runs it: through the built command line, with files in a workspace. Its control socket is asked about what it does
 // behind its users' backs; the mount itself is touched by children only.
 
-import { rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ControlClient } from '../src/gateway/control-client.js';
@@ -13,7 +13,10 @@ import { pause, run, within } from './command.js';
 import { lacksFuseOverIoUring, turnOnFuseOverIoUring } from './io-uring-parameter.js';
 import type { Workspace } from './workspace.js';
 
-export const PCACHE = fileURLToPath(new URL('../bin/pcache.js', import.meta.url));
+/** As users run it: as a bundle, if this build has them. */
+export const PCACHE = ['../bundle/pcache.js', '../bin/pcache.js']
+  .map((path) => fileURLToPath(new URL(path, import.meta.url)))
+  .find((path, index, { length }) => index === length - 1 || existsSync(path))!;
 const COMMAND_MS = 60_000;
 const FLUSH_MS = 120_000;
 const SETTLE_MS = 60_000;

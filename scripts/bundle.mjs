@@ -1,11 +1,14 @@
-// Bundles the programs of a build: what a process or a thread loads at its start becomes one file, and what it loads later a few more. Loading modules
-// one by one is most of the time of a start.
+// Bundles the programs of a build: all modules of a process or of a thread become one file. Loading them one by one is most of the time of a start.
 //
 //   node scripts/bundle.mjs [--remove] [FOLDER]      dist if not given; --remove takes the bundles away
 //
-// - A bundle is made from what tsc wrote, and lies in FOLDER/bundle. `bin/pcache.js` runs it only if it is of this very output of tsc: `made-from` says of which.
-//   So tsc alone makes the bundles unused, and never wrong.
+// - A bundle is made from what tsc wrote, and lies in FOLDER/bundle. `pcache.js` there, the command, runs it only if it is of this very output of tsc, and
+//   the modules otherwise: `made-from` has size and time of tsc's own record, which tsc writes anew whenever it writes a module. So tsc alone makes the
+//   bundles unused, and never wrong. A package has no such record, since nothing in it changes.
 // - The bundles lie side by side, whatever folders their modules come from. So a module that names the file of another program names one beside it.
+// - They are CommonJS, which starts in less time: Node.js does without its loader of ES modules. So no module may await at its top level, which the bundler
+//   refuses, and packages that are ES modules only must be imported dynamically.
+// - What a module imports dynamically is in the file too, and is run when it is imported.
 // - Names and lines stay, so that a stack is read without tools; the source maps are for debuggers.
 // - Of packages, only what every start needs goes in. All others are loaded from node_modules as before, and when they are needed.
 import { build } from 'esbuild';
@@ -16,7 +19,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const PROGRAMS = [
-  'cli/pcache',
+  'cli/command-line',
   'cli/demo-direct-process',
   'gateway/supervisor-main',
   'gateway/engine-main',
@@ -34,6 +37,16 @@ const { values, positionals } = parseArgs({ allowPositionals: true, options: { r
 const folder = resolve(root, positionals[0] ?? 'dist');
 const target = join(folder, 'bundle');
 const unfinished = join(folder, 'bundle.unfinished');
+
+/** The command. In this form since it is all that there is to load before the program. */
+const COMMAND = `#!/usr/bin/env node
+'use strict';
+const fs = require('node:fs');
+const record = fs.statSync(\`\${__dirname}/../.tsbuildinfo\`, { throwIfNoEntry: false });
+const madeFrom = fs.readFileSync(\`\${__dirname}/made-from\`, 'latin1');
+if (record === undefined || madeFrom === \`\${record.size} \${record.mtimeMs}\`) require('./command-line.js');
+else import('../src/cli/command-line.js');
+`;
 
 /** Of our own modules' imports, leaves packages that are not to be bundled as they are. What a bundled package needs is bundled with it. */
 const otherPackagesStay = {
@@ -53,22 +66,16 @@ async function bundle(program) {
     absWorkingDir: root,
     entryPoints: { [name]: join(folder, 'src', `${program}.js`) },
     outdir: unfinished,
-    chunkNames: `${name}.[name]-[hash]`,
     bundle: true,
-    splitting: true,
-    format: 'esm',
+    format: 'cjs',
+    define: { 'import.meta.url': 'bundleUrl' },
+    banner: { js: "'use strict';\nconst bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
     platform: 'node',
     target: 'node20',
     sourcemap: 'linked',
     metafile: true,
     logLevel: 'warning',
     plugins: [otherPackagesStay],
-    // For packages in the older form of modules, which call it.
-    banner: name.endsWith('-worker')
-      ? {}
-      : {
-          js: "import { createRequire as createBundleRequire } from 'node:module';\nconst require = createBundleRequire(import.meta.url);",
-        },
   });
   return Object.keys(metafile.inputs);
 }
@@ -106,6 +113,8 @@ async function bundleAll() {
   mkdirSync(unfinished);
   const files = (await Promise.all(PROGRAMS.map(bundle))).flat();
   writeFileSync(join(unfinished, 'LICENSES'), licencesOf(files).join(`\n${'-'.repeat(80)}\n\n`));
+  writeFileSync(join(unfinished, 'pcache.js'), COMMAND, { mode: 0o755 });
+  writeFileSync(join(unfinished, 'package.json'), '{ "type": "commonjs" }\n');
   writeFileSync(join(unfinished, 'modules.sha256'), digestsOf(files).join(''));
   writeFileSync(join(unfinished, 'made-from'), `${size} ${mtimeMs}`);
   rmSync(target, { recursive: true, force: true });

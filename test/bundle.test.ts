@@ -14,7 +14,7 @@ const build = fileURLToPath(new URL('../', import.meta.url));
 const bundle = join(build, 'bundle');
 const areRequired = process.env.PCACHE_BUNDLES === 'required';
 
-/** What the program of `bin/pcache.js` notes of tsc's record. */
+/** What `made-from` says of tsc's record. */
 function recordOf(folder: string): string {
   const { size, mtimeMs } = statSync(join(folder, '.tsbuildinfo'));
   return `${size} ${mtimeMs}`;
@@ -49,7 +49,7 @@ ifBundled(`bundles are made from the modules beside them, and from all programs$
     );
   }
   const programs = readdirSync(join(build, 'src', 'gateway')).filter((name) => /-(main|worker)\.js$/.test(name));
-  for (const name of ['pcache.js', ...programs]) t.true(existsSync(join(bundle, name)), name);
+  for (const name of ['pcache.js', 'command-line.js', ...programs]) t.true(existsSync(join(bundle, name)), name);
 });
 
 ifBundled(`the licence of every package in a bundle goes with it${skipped}`, (t) => {
@@ -64,38 +64,40 @@ ifBundled(`the licence of every package in a bundle goes with it${skipped}`, (t)
   for (const name of names) t.regex(licences, new RegExp(`^${name} [0-9.]+ \\(`, 'm'));
 });
 
-test('the command runs its bundle if that was made from the modules beside it, and otherwise these', (t) => {
+ifBundled(`the command runs its bundle if that was made from the modules beside it, and otherwise these${skipped}`, (t) => {
   const folder = temporaryFolder(t, build);
-  const program = join(folder, 'bin', 'pcache.js');
-  const record = join(folder, '.tsbuildinfo');
   for (const [path, says] of [
-    ['src/cli/pcache.js', 'modules'],
-    ['bundle/pcache.js', 'bundle'],
+    ['src/cli/command-line.js', 'modules'],
+    ['bundle/command-line.js', 'bundle'],
   ] as const) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });
     writeFileSync(join(folder, path), `console.log('${says}');`);
   }
-  cpSync(join(build, 'bin', 'pcache.js'), program);
-  const run = (): string => execFileSync(process.execPath, [program], { encoding: 'utf8', timeout: 20_000 }).trim();
+  for (const path of ['bin/pcache.js', 'bundle/pcache.js', 'bundle/package.json']) cpSync(join(build, path), join(folder, path));
+  const record = join(folder, '.tsbuildinfo');
+  const run = (): string[] =>
+    ['bin', 'bundle'].map((part) =>
+      execFileSync(process.execPath, [join(folder, part, 'pcache.js')], { encoding: 'utf8', timeout: 20_000 }).trim(),
+    );
+  const note = (): void => writeFileSync(join(folder, 'bundle', 'made-from'), recordOf(folder));
 
-  t.is(run(), 'modules', 'a bundle that does not say what it was made from');
   writeFileSync(record, 'one');
-  writeFileSync(join(folder, 'bundle', 'made-from'), recordOf(folder));
-  t.is(run(), 'bundle');
+  note();
+  t.deepEqual(run(), ['bundle', 'bundle']);
   const { atime, mtimeMs } = statSync(record);
   utimesSync(record, atime, mtimeMs / 1000 + 2);
-  t.is(run(), 'modules', 'tsc has run again');
-  writeFileSync(join(folder, 'bundle', 'made-from'), recordOf(folder));
-  t.is(run(), 'bundle');
+  t.deepEqual(run(), ['modules', 'modules'], 'tsc has run again');
+  note();
+  t.deepEqual(run(), ['bundle', 'bundle']);
   writeFileSync(record, 'another');
-  t.is(run(), 'modules', 'tsc has written something else');
+  t.deepEqual(run(), ['modules', 'modules'], 'tsc has written something else');
 });
 
 mountTest(`the bundles serve a volume without the modules they were made from, through the death of an engine`, lacks, async (t) => {
   // As in a package, which has no record of tsc's. Within the build, since packages are searched from there.
   const folder = temporaryFolder(t, build);
-  for (const part of ['bin', 'bundle']) cpSync(join(build, part), join(folder, part), { recursive: true });
-  const gateway = await mounted(t, { program: join(folder, 'bin', 'pcache.js') });
+  cpSync(bundle, join(folder, 'bundle'), { recursive: true });
+  const gateway = await mounted(t, { program: join(folder, 'bundle', 'pcache.js') });
   const client = gateway.client();
   const bytes = Buffer.alloc(8192, 'bundle');
   const fd = await client.call('open', gateway.volume, constants.O_RDWR);

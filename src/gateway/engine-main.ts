@@ -7,5 +7,4 @@ const program = threadedEngine();
 const outline = outlineOf(process.argv.slice(2));
 // What fails here fails the process, and the supervisor makes another.
 if (outline !== undefined) void program.prepare?.(outline);
-const { runEngineProcess } = await import('./engine-process.js');
-runEngineProcess(program);
+void import('./engine-process.js').then(({ runEngineProcess }) => runEngineProcess(program));

@@ -11,7 +11,8 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-const status = await main(process.argv.slice(2));
-// What a pipe has not taken yet would be lost.
-await outputTaken();
-process.exit(status);
+void main(process.argv.slice(2)).then(async (status) => {
+  // What a pipe has not taken yet would be lost.
+  await outputTaken();
+  process.exit(status);
+});
