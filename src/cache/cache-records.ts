@@ -3,6 +3,10 @@
 //
 // Both copies of a record end up with the same value, so that damage to one costs nothing: the copy that is not current is written and made durable,
 // then the other one. For records of 16 bytes, whose copies lie in one line of 64, which is never torn, the second is made durable with the next store.
+// The place of a flush goes to one copy of the gateway header only, which costs one persist instead of two; the log worker brings the other one up when
+// nobody waits for it. Both name the same dirty_tail meanwhile, so key_tail passes neither's.
+//
+// What is stored as the place the log has reached was durable before: `commitStep` says where that is when its last persist has returned.
 //
 // Who may call: `storeKeyTail`, `storeDirtyTail` and `storeGeneration` only the background worker (or whoever opens the cache, alone); the others any
 // thread, under Word.controlLock, which they take themselves.
@@ -10,6 +14,7 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { CACHE_INFO_BYTES, readCacheInfo, writeCacheInfo } from '../media/cache-info.js';
+import { DurablePlaceStore } from '../media/durable-place-store.js';
 import type { DirtyTailPlace, DurablePlace, GatewayHeader } from '../media/gateway-header.js';
 import { readGatewayHeader, withLogPlaces, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import { sequenceOfFlags, KSET_HEADER_LAYOUT } from '../media/kset.js';
@@ -28,6 +33,7 @@ import { SEGMENT_GENERATION_BYTES, writeSegmentGeneration } from '../media/segme
 import { TAIL_BYTES, TAIL_OFFSETS, writeTail } from '../media/tails.js';
 import type { TailName } from '../media/tails.js';
 import { chooseCopy } from '../media/two-copy-record.js';
+import type { CopyIndex } from '../media/two-copy-record.js';
 import { lock, unlock } from '../shared/mutex.js';
 import type { SegmentTable } from './segment-table.js';
 import { NumberWord, Word } from './shared-state.js';
@@ -37,11 +43,13 @@ export class CacheRecords {
   readonly #shared: CacheShared;
   readonly #segments: SegmentTable;
   readonly #device: CacheDevice;
+  readonly #placeStore: DurablePlaceStore;
 
   constructor(shared: CacheShared, segments: SegmentTable, device: CacheDevice) {
     this.#shared = shared;
     this.#segments = segments;
     this.#device = device;
+    this.#placeStore = new DurablePlaceStore(device.control.bytes);
   }
 
   storeKeyTail(segment: CacheSegId, offset: number): void {
@@ -127,9 +135,49 @@ export class CacheRecords {
     this.#storeHeader(change, true);
   }
 
-  /** Has the gateway header say how far the log has got durably, and where dirty_tail is. */
+  /** Has both copies of the gateway header say how far the log has got durably, and where dirty_tail is. */
   storeLogPlaces(): void {
     this.#storeHeader({}, false);
+  }
+
+  /** Has one copy of the gateway header say how far the log has got durably, for the flushes that wait for it. Allocates nothing. Throws PcacheError `io`. */
+  storeDurablePlace(): void {
+    const { words, numbers } = this.#shared;
+    // A copy may be damaged then: the header has to be read before it is stored.
+    if (Atomics.load(words, Word.headerCopySpoiled) !== 0) {
+      this.storeLogPlaces();
+      return;
+    }
+    lock(words, Word.controlLock);
+    try {
+      lock(words, Word.logLock);
+      const segment = words[Word.durableSegment]!;
+      const offset = words[Word.durableOffset]!;
+      const sequence = numbers[NumberWord.durableSequence]!;
+      unlock(words, Word.logLock);
+      if (sequence <= numbers[NumberWord.recordedSequence]!) return;
+      const index = this.#placeStore.write(sequence, segment, offset);
+      words[Word.headerCopyBehind] = 1;
+      this.#persistHeaderCopy(index, GATEWAY_HEADER_OFFSETS[index] + GATEWAY_HEADER_BYTES);
+      numbers[NumberWord.recordedSequence] = sequence;
+    } finally {
+      unlock(words, Word.controlLock);
+    }
+  }
+
+  /**
+   * Persists from a copy of the header that was just written to `end`. If that fails, the copy does not count, lest it be taken for the current one and
+   * the other, which is durable, be overwritten.
+   */
+  #persistHeaderCopy(index: CopyIndex, end: number): void {
+    const start = GATEWAY_HEADER_OFFSETS[index];
+    try {
+      this.#device.persist(start, end - start);
+    } catch (error) {
+      this.#placeStore.spoil(index);
+      Atomics.store(this.#shared.words, Word.headerCopySpoiled, 1);
+      throw error;
+    }
   }
 
   #storeHeader(change: Partial<GatewayHeader>, withBackup: boolean): void {
@@ -141,13 +189,14 @@ export class CacheRecords {
       const known = current.value.durable;
       const later = known === undefined || known.sequence < durable.sequence ? durable : known;
       const written = writeGatewayHeader(control, withLogPlaces({ ...current.value, ...change }, later, dirtyTail), current);
-      this.#device.persist(GATEWAY_HEADER_OFFSETS[written.index], GATEWAY_HEADER_BYTES);
+      this.#persistHeaderCopy(written.index, GATEWAY_HEADER_OFFSETS[written.index] + GATEWAY_HEADER_BYTES);
       const second = writeGatewayHeader(control, written.value, written);
       if (withBackup) writeGatewayBackup(control, second);
-      const start = GATEWAY_HEADER_OFFSETS[second.index];
-      const end = (withBackup ? GATEWAY_BACKUP_OFFSET : start) + GATEWAY_HEADER_BYTES;
-      this.#device.persist(start, end - start);
-      this.#shared.numbers[NumberWord.recordedSequence] = later.sequence;
+      const end = (withBackup ? GATEWAY_BACKUP_OFFSET : GATEWAY_HEADER_OFFSETS[second.index]) + GATEWAY_HEADER_BYTES;
+      this.#persistHeaderCopy(second.index, end);
+      this.#shared.words[Word.headerCopyBehind] = 0;
+      Atomics.store(this.#shared.words, Word.headerCopySpoiled, 0);
+      this.#shared.numbers[NumberWord.recordedSequence] = durable.sequence;
       this.#shared.numbers[NumberWord.recordedDirtySequence] = dirtyTail?.sequence ?? 0;
     });
   }

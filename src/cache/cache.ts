@@ -14,7 +14,7 @@ import type { CacheShared } from './shared-state.js';
 import { SEQUENCE_CLAIM } from './sequence-claim.js';
 import { Writer } from './writer.js';
 
-/** At most so often the gateway header is told how far the log has got durably. */
+/** At most so often the gateway header is told how far the log has got durably, if no flush asks for it. */
 const RECORD_INTERVAL_MS = 1000;
 
 export class Cache {
@@ -56,8 +56,8 @@ export class Cache {
 
   /**
    * One step of the log worker: makes closed ksets durable, prepares the next log segment, claims more sequence numbers when they run low,
-   * closes a kset that has been open for `maxAgeMs`, and has the gateway header say how far the log has got, once a second at most.
-   * Returns whether it did anything. Throws PcacheError `io`.
+   * closes a kset that has been open for `maxAgeMs`, and has the gateway header say how far the log has got: for each group of flushes, and otherwise
+   * once a second at most. Returns whether it did anything. Throws PcacheError `io`.
    */
   logStep(maxAgeMs: number): boolean {
     const { numbers } = this.shared;
@@ -66,14 +66,28 @@ export class Cache {
     }
     const prepared = this.log.prepareNextLogSegment();
     const closed = this.log.closeIfOlder(maxAgeMs);
-    if (this.log.commitStep() > 0) return true;
+    if (this.commitStep()) return true;
     // Only when nobody waits for the log: the header can wait.
-    return this.#recordDurablePlace() || closed || prepared;
+    return this.#recordLogPlaces() || closed || prepared;
   }
 
-  #recordDurablePlace(): boolean {
-    const { numbers } = this.shared;
-    if (numbers[NumberWord.durableSequence]! <= numbers[NumberWord.recordedSequence]!) return false;
+  /**
+   * The part of it that flushes wait for: makes closed ksets durable, and then has the header say so, if a flush has asked for more than it says. All
+   * flushes that wait by then share that. Returns whether it did anything. Throws PcacheError `io`.
+   */
+  commitStep(): boolean {
+    const { numbers, words } = this.shared;
+    const committed = this.log.commitStep() > 0;
+    if (numbers[NumberWord.flushSequence]! <= numbers[NumberWord.recordedSequence]!) return committed;
+    this.records.storeDurablePlace();
+    signal(words, Word.flushedEvent);
+    return true;
+  }
+
+  #recordLogPlaces(): boolean {
+    const { numbers, words } = this.shared;
+    const isCurrent = numbers[NumberWord.durableSequence]! <= numbers[NumberWord.recordedSequence]!;
+    if (isCurrent && words[Word.headerCopyBehind] === 0) return false;
     const now = this.#clock();
     if (now - this.#recordedAtMs < RECORD_INTERVAL_MS) return false;
     this.#recordedAtMs = now;

@@ -210,7 +210,7 @@ export class KsetLog {
   }
 
   /**
-   * A flush: closes the open kset with a barrier mark. Returns the sequence that has to become durable (`isDurable`) before the flush
+   * A flush: closes the open kset with a barrier mark. Returns the sequence that has to be flushed (`isFlushed`) before it
    * may be answered, and wakes the log worker if there is something to do.
    */
   requestFlush(): number {
@@ -230,11 +230,18 @@ export class KsetLog {
       words[Word.lastSealedHasBarrier] = 1;
     }
     const sequence = this.#numbers[NumberWord.lastSealedSequence]!;
+    this.#numbers[NumberWord.flushSequence] = sequence;
     unlock(words, Word.logLock);
-    if (!this.isDurable(sequence)) signal(words, Word.logWorkEvent);
+    if (!this.isFlushed(sequence)) signal(words, Word.logWorkEvent);
     return sequence;
   }
 
+  /** Whether everything up to a sequence is durable, and the gateway header says so, durably: damage to it can't be taken for the end of the log. */
+  isFlushed(sequence: number): boolean {
+    return this.#numbers[NumberWord.recordedSequence]! >= sequence;
+  }
+
+  /** Whether everything up to a sequence is durable. A flush waits for more: `isFlushed`. */
   isDurable(sequence: number): boolean {
     return this.#numbers[NumberWord.durableSequence]! >= sequence;
   }
@@ -275,7 +282,6 @@ export class KsetLog {
     words[Word.sealedHead] = head + count;
     this.#numbers[NumberWord.durableSequence] = sequence;
     unlock(words, Word.logLock);
-    signal(words, Word.flushedEvent);
     signal(words, Word.backgroundWorkEvent);
     if (Atomics.load(words, Word.roomWaiters) > 0) signal(words, Word.roomEvent);
     return count;

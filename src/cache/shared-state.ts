@@ -49,6 +49,10 @@ export const Word = {
   gcPercent: 84,
   /** 1 after an insert found no index memory, until the background worker has reclaimed some. */
   indexFull: 85,
+  /** 1 while one copy of the gateway header names an earlier durable place than the other (under controlLock). */
+  headerCopyBehind: 86,
+  /** 1 after a copy of the gateway header could not be made durable, and was spoiled. */
+  headerCopySpoiled: 87,
 
   // Events of `shared/event-word`, EVENT_WORDS words each.
   roomEvent: 96,
@@ -66,7 +70,7 @@ export const Word = {
 export const NumberWord = {
   /** Sequence of the open kset. */
   openSequence: 0,
-  /** Sequence of the newest closed kset; a flush waits for it. */
+  /** Sequence of the newest closed kset; a flush waits until the header names a durable place behind it. */
   lastSealedSequence: 1,
   /** Every kset up to this sequence is durable. */
   durableSequence: 2,
@@ -78,11 +82,13 @@ export const NumberWord = {
   dirtyBytes: 5,
   /** Sequence of the newest kset that is on the backing device (all before it are too). */
   writtenSequence: 6,
-  /** Sequence of the durable place that the gateway header names (under controlLock). */
+  /** Sequence of the durable place that the gateway header names, durably (stored under controlLock): flushes up to it are answered. */
   recordedSequence: 7,
   /** Sequence of the kset at the dirty_tail that the gateway header names, 0 if it names none (under controlLock): key_tail does not pass it. */
   recordedDirtySequence: 8,
-  count: 9,
+  /** What the newest flush waits for, a `lastSealedSequence`. */
+  flushSequence: 9,
+  count: 10,
 } as const;
 
 /** States of a segment. */

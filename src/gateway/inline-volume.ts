@@ -73,9 +73,13 @@ export class InlineVolume {
   /** Everything written before is durable in the cache when it returns. Throws PcacheError `io`. */
   flush(): void {
     this.#checkWritable();
-    const { log } = this.caches[0]!;
-    const sequence = log.requestFlush();
-    while (!log.isDurable(sequence)) log.commitStep();
+    this.#flush();
+  }
+
+  #flush(): void {
+    const cache = this.caches[0]!;
+    const sequence = cache.log.requestFlush();
+    while (!cache.log.isFlushed(sequence)) cache.commitStep();
   }
 
   /** One step of the log worker. Returns whether it did anything. */
@@ -109,9 +113,7 @@ export class InlineVolume {
     if (crash) return;
     this.#maintenance.close();
     if (this.opened.shared.readOnly) return;
-    const { log } = this.caches[0]!;
-    const sequence = log.requestFlush();
-    while (!log.isDurable(sequence)) log.commitStep();
+    this.#flush();
     this.caches[0]!.markClean();
   }
 

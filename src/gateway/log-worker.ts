@@ -1,5 +1,5 @@
-// The log worker's thread: closes ksets, makes them durable, and answers the FSYNCs that wait for that. Flushes that arrive while it works share
-// the next pass.
+// The log worker's thread: closes ksets, makes them durable, has the gateway header say so, and answers the FSYNCs that wait for that. Flushes that arrive
+// while it works share the next pass.
 //
 // If the cache device can't make something durable, nothing after it counts as durable either: every flush from then on gets EIO (the device's
 // next success would not bring back what it dropped), until the volume is mounted anew.
@@ -39,7 +39,7 @@ function takeFlushes(): void {
 function answerFlushes(failure: number): void {
   let kept = 0;
   for (const flush of waiting) {
-    if (failure === 0 && !cache.log.isDurable(flush.sequence)) {
+    if (failure === 0 && !cache.log.isFlushed(flush.sequence)) {
       waiting[kept++] = flush;
       continue;
     }
@@ -69,7 +69,7 @@ function step(): boolean {
 /** Makes everything durable; the last thing this thread does. */
 function closeLog(): void {
   const sequence = cache.log.requestFlush();
-  while (!cache.log.isDurable(sequence) && !thread.isSet(GatewayWord.cacheFailed)) step();
+  while (!cache.log.isFlushed(sequence) && !thread.isSet(GatewayWord.cacheFailed)) step();
 }
 
 tellMain({ type: 'ready' });

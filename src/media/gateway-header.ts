@@ -1,5 +1,5 @@
 // The gateway header: what this gateway remembers about a cache, in the page that the kernel never reads or writes. Two copies of 2 KiB; the valid
-// one with the higher generation is current and a writer overwrites the other. Invariants: a cache without a header is a good cache (the kernel
+// one with the later generation is current and a writer overwrites the other (`durable-place-store` too). Invariants: a cache without a header is a good cache (the kernel
 // made it); crc, format version and magic stay where they are in every version to come, and the CRC always covers the whole copy after itself, so
 // that an old program can tell a newer header from a broken one.
 //
@@ -92,7 +92,7 @@ export interface GatewayHeader {
 export interface CurrentGatewayHeader {
   readonly value: GatewayHeader;
   readonly index: CopyIndex;
-  /** Rises by one with every write. */
+  /** Rises by one with every write, modulo 2^32. */
   readonly generation: number;
   readonly otherValid: boolean;
   /** Neither copy is valid, and this is the backup; `index` is the copy not to write next. */
@@ -242,6 +242,15 @@ function placeProblem(name: string, place: DurablePlace | DirtyTailPlace | undef
   return undefined;
 }
 
+/** Each flush may store the header, so the number wraps: "later" is the sign of the 32-bit difference. */
+export function isLaterGeneration(generation: number, other: number): boolean {
+  return ((generation - other) | 0) > 0;
+}
+
+export function nextGeneration(generation: number): number {
+  return (generation + 1) >>> 0;
+}
+
 /** `control`: device bytes from 0. Never throws, whatever they hold. */
 export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
   const copies = [readCopy(control, GATEWAY_HEADER_OFFSETS[0]), readCopy(control, GATEWAY_HEADER_OFFSETS[1])] as const;
@@ -251,7 +260,7 @@ export function readGatewayHeader(control: Uint8Array): GatewayHeaderRead {
   }
   const [first, second] = copies;
   const otherValid = first.kind === 'valid' && second.kind === 'valid';
-  if (second.kind === 'valid' && (first.kind !== 'valid' || second.generation > first.generation)) {
+  if (second.kind === 'valid' && (first.kind !== 'valid' || isLaterGeneration(second.generation, first.generation))) {
     return { ok: true, index: 1, value: second.value, generation: second.generation, otherValid };
   }
   if (first.kind === 'valid') return { ok: true, index: 0, value: first.value, generation: first.generation, otherValid };
@@ -333,7 +342,7 @@ export function writeGatewayHeader(
   current: Pick<CurrentGatewayHeader, 'index' | 'generation'> | undefined,
 ): CurrentGatewayHeader {
   const index: CopyIndex = current?.index === 0 ? 1 : 0;
-  const generation = (current?.generation ?? 0) + 1;
+  const generation = nextGeneration(current?.generation ?? 0);
   encodeGatewayHeader(control, index, header, generation);
   return { value: header, index, generation, otherValid: current !== undefined };
 }

@@ -54,9 +54,25 @@ const plantedBugs: readonly [string, Omit<CrashOptions, 'seed' | 'crashes'>][] =
     'the tails are not made durable',
     { deviceLayer: losing((offset, length) => offset < CACHE_CTRL_OFFSET + PAGE_BYTES && offset + length > CACHE_CTRL_OFFSET) },
   ],
+  ['the header names a place before it is durable', { deviceLayer: placeFirst }],
   ['the backing device forgets to flush', { backingLayer: (device) => layerOverBacking(device, { flush: () => undefined }) }],
   ['the backing device loses every tenth write', { backingLayer: losingWrites }],
 ];
+
+/** Ksets become durable only after the header that names their end. */
+function placeFirst(device: CacheDevice): CacheDevice {
+  const late: (readonly [number, number])[] = [];
+  return layerOver(device, {
+    persist(offset, length) {
+      if (offset >= SEGMENTS_OFFSET && placeInData(offset) >= 0 && !isPayload(offset, length)) {
+        late.push([offset, length]);
+        return;
+      }
+      device.persist(offset, length);
+      if (offset < PAGE_BYTES) for (const [at, bytes] of late.splice(0)) device.persist(at, bytes);
+    },
+  });
+}
 
 function losingWrites(device: BackingDevice): BackingDevice {
   let count = 0;

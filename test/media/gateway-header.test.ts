@@ -97,7 +97,7 @@ test('every header that can be stored comes back', (t) => {
   );
 });
 
-test('the copies are written in turn, and the higher generation is current', (t) => {
+test('the copies are written in turn, and the later generation is current', (t) => {
   const control = controlArea();
   let current = writeGatewayHeader(control, HEADER, undefined);
   for (let generation = 2; generation < 6; generation++) {
@@ -106,6 +106,17 @@ test('the copies are written in turn, and the higher generation is current', (t)
     const read = readGatewayHeader(control);
     t.deepEqual(read.ok && read.value.sequenceLimit, generation);
   }
+});
+
+test('the generation wraps, and what is written after that is current', (t) => {
+  const control = controlArea();
+  encodeGatewayHeader(control, 0, HEADER, 2 ** 32 - 1);
+  const before = readGatewayHeader(control);
+  if (!before.ok) throw new Error(before.reason);
+  const written = writeGatewayHeader(control, { ...HEADER, state: 'clean' }, before);
+  t.like(written, { index: 1, generation: 0 });
+  const read = readGatewayHeader(control);
+  t.deepEqual(read.ok && [read.index, read.value.state, read.otherValid], [1, 'clean', true]);
 });
 
 test('of two valid copies with one generation, copy 0 is current', (t) => {

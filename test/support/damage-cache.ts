@@ -30,10 +30,10 @@ export interface CacheVariant {
   readonly flushEvery: number;
   readonly writeBackEvery: number;
   readonly collectEvery: number;
-  /** Writes after the last time that the header was told how far the log has got, when the process dies; undefined: it is closed in order. */
+  /** Writes after a flush, when the process dies; undefined: it is closed in order. */
   readonly staged?: number;
-  /** Some of these are flushed. */
-  readonly flushStaged?: boolean;
+  /** Of these some are flushed (`flush`), or some ksets are closed without a flush (`close`). */
+  readonly since?: 'flush' | 'close';
   /** The kernel formats it, and writes the first half (`half`) or all of it (`all`). */
   readonly kernel?: 'half' | 'all';
 }
@@ -47,7 +47,8 @@ const LAYOUTS: readonly Omit<CacheVariant, 'dataCrc'>[] = [
   { name: 'reused segments', ...BUSY },
   { name: 'reused segments, staged keys', ...BUSY, staged: 9 },
   { name: 'staged keys', writes: 12, flushEvery: 5, writeBackEvery: 0, collectEvery: 0, staged: 5 },
-  { name: 'flushed since, staged keys', writes: 12, flushEvery: 5, writeBackEvery: 9, collectEvery: 0, staged: 12, flushStaged: true },
+  { name: 'flushed since, staged keys', writes: 12, flushEvery: 5, writeBackEvery: 9, collectEvery: 0, staged: 12, since: 'flush' },
+  { name: 'closed since, staged keys', writes: 12, flushEvery: 5, writeBackEvery: 9, collectEvery: 0, staged: 11, since: 'close' },
   { name: 'begun by the kernel', writes: 20, flushEvery: 3, writeBackEvery: 7, collectEvery: 8, kernel: 'half' },
   { name: "the kernel's alone", writes: 16, flushEvery: 3, writeBackEvery: 7, collectEvery: 8, kernel: 'all' },
 ];
@@ -108,8 +109,8 @@ export class DamageCache {
   /** The volume as of the last acknowledged write. */
   readonly latest = new Uint8Array(VOLUME_BYTES);
   /**
-   * What the volume may be after damage that can't be noticed, oldest first: as of each write since the header was told how far the log has got;
-   * of a cache that the kernel alone wrote, as of each write.
+   * What the volume may be after damage that can't be noticed, oldest first: as of each write since the last flush; of a cache that the kernel alone
+   * wrote, as of each write.
    */
   readonly states: Uint8Array[] = [];
   readonly olderVersions: Uint8Array[] = [];
@@ -169,7 +170,7 @@ export class DamageCache {
   }
 
   #useAsGateway(writes: number): void {
-    const { flushEvery, writeBackEvery, collectEvery, staged, flushStaged } = this.variant;
+    const { flushEvery, writeBackEvery, collectEvery, staged, since } = this.variant;
     const volume = this.open(this.backing);
     for (let write = 1; write <= writes; write++) {
       this.#write(volume);
@@ -187,14 +188,16 @@ export class DamageCache {
       return;
     }
     volume.flush();
-    this.#clockMs += 2000;
-    volume.logStep(1_000_000);
     this.states.push(this.latest.slice());
     this.#keepVersion();
     for (let write = 0; write < staged; write++) {
       this.#write(volume);
       this.states.push(this.latest.slice());
-      if (flushStaged === true && write % 3 === 0) volume.flush();
+      if (write % 3 !== 0) continue;
+      if (since === 'close') volume.logStep(0);
+      if (since !== 'flush') continue;
+      volume.flush();
+      this.states.splice(0, this.states.length - 1);
     }
     volume.close({ crash: true });
   }

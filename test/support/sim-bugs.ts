@@ -1,13 +1,14 @@
 // Bugs to plant: each is one that a promise rules out. They are patched into the product's classes, or laid over its devices, inside the simulated
 // threads or the judge alone; the product knows nothing of them.
 
+import { Cache } from '../../src/cache/cache.js';
 import { CacheTree } from '../../src/cache/cache-tree.js';
 import { ExtentFlag } from '../../src/cache/extent.js';
 import type { ExtentCursor } from '../../src/cache/extent-cursor.js';
 import { KsetLog } from '../../src/cache/kset-log.js';
 import { LogCursor } from '../../src/cache/log-cursor.js';
 import { SegmentTable } from '../../src/cache/segment-table.js';
-import { SegmentState } from '../../src/cache/shared-state.js';
+import { SegmentState, Word } from '../../src/cache/shared-state.js';
 import type { CacheShared } from '../../src/cache/shared-state.js';
 import { Writer } from '../../src/cache/writer.js';
 import type { BackingDevice, CacheDevice } from '../../src/device/device.js';
@@ -23,6 +24,7 @@ import {
   SEGMENTS_OFFSET,
 } from '../../src/media/layout.js';
 import { PcacheError } from '../../src/errors.js';
+import { signal } from '../../src/shared/event-word.js';
 import { layerOver, layerOverBacking } from './model-rig.js';
 import type { SimTurns } from './sim-turns.js';
 
@@ -40,6 +42,7 @@ export const simBugs = {
   'a flush is answered before its kset is durable': 3,
   'a persist that failed counts as done': 3,
   'the gateway header is not persisted': 4,
+  'the header names a place before it is durable': 4,
   // 4: a prefix.
   'a stale kset is accepted': 4,
   'key_tail and generations are not persisted': 4,
@@ -53,6 +56,8 @@ export const simBugs = {
   'dirty_tail is not persisted': 5,
   // 6 and 7.
   'damaged payload is served': 6,
+  'a flush is answered before the header names its place': 6,
+  'the header is told of a flush within a second only': 6,
   'any backing device is accepted': 7,
 } as const;
 
@@ -76,7 +81,7 @@ export interface Planted {
 }
 
 /** Classes that a bug may be patched into. */
-const PATCHED = [CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader, WritebackWriter].map(({ prototype }) => prototype);
+const PATCHED = [Cache, CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader, WritebackWriter].map(({ prototype }) => prototype);
 
 /** Remembers the product's classes as they are; what it returns makes them so again. */
 export function rememberClasses(): () => void {
@@ -117,6 +122,8 @@ export function plantInThread(
       return { device: keyTailLast(device, shared), backing };
     case 'dirty_tail is not persisted':
       return losing('dirty_tail');
+    case 'the header names a place before it is durable':
+      return role === 'log' ? { device: placeFirst(device, shared), backing } : plain;
     case 'a stale kset is accepted':
       return { device: endLost(device, shared), backing };
     case 'headers are persisted before the payload':
@@ -156,6 +163,22 @@ function payloadLast(device: CacheDevice, shared: CacheShared): CacheDevice {
       device.persist(offset, length);
       if (kind !== 'log' || late.length === 0 || ++logPersists < 2) return;
       for (const [at, bytes] of late.splice(0)) device.persist(at, bytes);
+    },
+  });
+}
+
+/** Ksets become durable only after the header that names their end. */
+function placeFirst(device: CacheDevice, shared: CacheShared): CacheDevice {
+  const late: (readonly [number, number])[] = [];
+  return layerOver(device, {
+    persist(offset, length) {
+      const kind = kindOf(shared, offset);
+      if (kind === 'log') {
+        late.push([offset, length]);
+        return;
+      }
+      device.persist(offset, length);
+      if (kind === 'header') for (const [at, bytes] of late.splice(0)) device.persist(at, bytes);
     },
   });
 }
@@ -211,7 +234,16 @@ function patchClasses(bug: SimBug, role: 'user' | 'log' | 'background', turns: S
     CacheTree.prototype.lock = () => undefined;
     CacheTree.prototype.unlock = () => undefined;
   }
-  if (bug === 'a flush is answered before its kset is durable' && role === 'user') KsetLog.prototype.isDurable = () => true;
+  if (bug === 'a flush is answered before its kset is durable' && role === 'user') KsetLog.prototype.isFlushed = () => true;
+  if (bug === 'a flush is answered before the header names its place') KsetLog.prototype.isFlushed = KsetLog.prototype.isDurable;
+  if (bug === 'the header is told of a flush within a second only') {
+    KsetLog.prototype.isFlushed = KsetLog.prototype.isDurable;
+    Cache.prototype.commitStep = function (this: Cache) {
+      const committed = this.log.commitStep() > 0;
+      signal(this.shared.words, Word.flushedEvent);
+      return committed;
+    };
+  }
   if (bug === 'a batch crosses a barrier' && role === 'background') {
     const { loadKset } = LogCursor.prototype;
     LogCursor.prototype.loadKset = function (this: LogCursor) {

@@ -2,13 +2,15 @@
 // promise against what is there. The world itself is not touched.
 
 import { Cache } from '../../src/cache/cache.js';
+import { readCacheMedia } from '../../src/cache/cache-media.js';
 import { openCache } from '../../src/cache/open.js';
 import type { OpenedCache } from '../../src/cache/open.js';
 import { PieceKind } from '../../src/cache/piece-list.js';
 import { SimulatedCrash } from '../../src/device/simulated-cache-device.js';
 import { PcacheError } from '../../src/errors.js';
 import { PAGE_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET, segmentDeviceOffset } from '../../src/media/layout.js';
-import type { PhysicalSegmentId } from '../../src/media/layout.js';
+import type { CacheSegId, PhysicalSegmentId } from '../../src/media/layout.js';
+import { walkLog } from '../../src/media/log-walk.js';
 import { mediaRuleProblems } from './media-rules.js';
 import { bootIdOf } from './model-rig.js';
 import { beginOpening } from './sim-bugs.js';
@@ -187,6 +189,8 @@ export class SimJudge {
       this.#damage(boot, backing, content, keys, writtenBack);
     } else if (choice === 15) {
       this.#refuse(boot);
+    } else if (choice < 20) {
+      this.#damageLog(boot, backing);
     }
   }
 
@@ -263,6 +267,52 @@ export class SimJudge {
         continue;
       broken(`sector ${sector} is damaged, and sector ${other} has other bytes`);
     }
+  }
+
+  /** Promise 6: the newest kset that a flush covers is damaged. That is refused, or nothing is missing: it is not the end of the log. */
+  #damageLog(boot: number, backing: Uint8Array): void {
+    const { history } = this.#world;
+    this.#copyImage();
+    const { log, keyTail } = readCacheMedia(this.#trial);
+    const ksets: { segment: CacheSegId; offset: number; sizeBytes: number }[] = [];
+    walkLog(
+      log,
+      keyTail,
+      {},
+      {
+        onKset: ({ cacheSegId, segOff, header }) => {
+          const keysBefore = history.keysBefore(cacheSegId, segOff);
+          if (header.isLast || keysBefore === undefined || keysBefore >= history.flushedKeys) return;
+          ksets.push({ segment: cacheSegId, offset: segOff, sizeBytes: header.sizeBytes });
+        },
+      },
+    );
+    const newest = ksets.at(-1);
+    if (newest === undefined) return;
+    this.counts.damages++;
+    // cache_seg_ids are physical ids here: the chain is in order.
+    const placeOf = ({ segment, offset }: typeof newest): number =>
+      segmentDeviceOffset(segment as number as PhysicalSegmentId) + SEGMENT_DATA_OFFSET + offset;
+    const at = placeOf(newest);
+    const older = ksets.at(-2) ?? newest;
+    const kind = this.#pick(4);
+    for (let byte = 0; byte < newest.sizeBytes; byte++) {
+      if (kind === 0) this.#trial.volatile[at + byte] = 0;
+      else if (kind === 1) this.#trial.volatile[at + byte] = this.#pick(256);
+      else if (kind === 2 && older !== newest && byte < older.sizeBytes)
+        this.#trial.volatile[at + byte] = this.#image.volatile[placeOf(older) + byte]!;
+    }
+    if (kind >= 2 && (kind === 3 || older === newest)) this.#trial.volatile[at + this.#pick(newest.sizeBytes)]! ^= 1 << this.#pick(8);
+    this.#trial.durable.set(this.#trial.volatile.subarray(at, at + newest.sizeBytes), at);
+    let opened: OpenedCache;
+    try {
+      opened = this.open(this.#trial, boot);
+    } catch (error) {
+      if (!(error instanceof PcacheError) || error.code !== 'damaged') throw error;
+      return;
+    }
+    const keys = history.prefixOf(this.#readGood(opened, this.#trial, backing), history.flushedKeys);
+    if (typeof keys === 'string') broken(`the kset at ${newest.segment}:${newest.offset} is damaged, and nobody notices: ${keys}`);
   }
 
   /** Promise 7: another backing device is refused, and nothing is changed. */

@@ -296,7 +296,7 @@ class User {
     for (;;) {
       const seen = epoch(shared.words, Word.flushedEvent);
       if (simWords[SimWord.cacheFailed] !== 0) return;
-      if (log.isDurable(sequence)) break;
+      if (log.isFlushed(sequence)) break;
       turns.waitForEvent(Word.flushedEvent, seen, ROOM_TICK_MS);
     }
     events.add(EventKind.flushed, [began, flush]);

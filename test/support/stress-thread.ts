@@ -124,10 +124,10 @@ function run(start: StressStart): void {
       const sequence = cache.log.requestFlush();
       for (;;) {
         const seen = epoch(cacheWords, Word.flushedEvent);
-        if (cache.log.isDurable(sequence) || isStopped()) break;
+        if (cache.log.isFlushed(sequence) || isStopped()) break;
         wait(cacheWords, Word.flushedEvent, seen, WAIT_MS);
       }
-      if (cache.log.isDurable(sequence)) flushed.set(mine, self * sectors);
+      if (cache.log.isFlushed(sequence)) flushed.set(mine, self * sectors);
     }
     Atomics.add(words, StressWord.operations, 1);
   }
