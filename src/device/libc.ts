@@ -14,7 +14,7 @@
 
 import { createRequire } from 'node:module';
 import { systemError } from './system-error.js';
-import { AT_EMPTY_PATH, MS_SYNC, STATX_BTIME, STATX_DIOALIGN } from './linux-constants.js';
+import { AT_EMPTY_PATH, MS_SYNC, PIDFD_THREAD, POLLIN, STATX_BTIME, STATX_DIOALIGN } from './linux-constants.js';
 
 // As `import koffi from 'koffi'`, which takes 20 ms of CPU longer in each thread: importing a CommonJS module has its text searched for names.
 const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
@@ -83,12 +83,22 @@ const cIoSubmit = library.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int
 const cIoGetEvents = library.func('syscall', 'int64_t', ['int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t', 'int64_t']) as Call<
   [number: N, context: N, least: N, most: N, events: N, timeout: N]
 >;
+const cPollInPool = library.func('poll', 'int', ['void *', 'ulong', 'int']) as Call<[pollfds: CallMemory, count: N, timeoutMs: N]> & {
+  async(pollfds: Uint8Array, count: N, timeoutMs: N, done: (error: Error | null, result: N) => void): void;
+};
+const cPidfdOpen = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint']) as Call<[number: N, pid: N, flags: N]>;
 // It returns the target's address, which would be a new number for each call.
 const cMemmove = library.func('memmove', 'void', ['intptr_t', 'intptr_t', 'size_t']) as (target: N, source: N, length: N) => void;
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
 const cSendmsg = library.func('sendmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
+const cSocket = library.func('socket', 'int', ['int', 'int', 'int']) as Call<[domain: N, type: N, protocol: N]>;
+const cConnect = library.func('connect', 'int', ['int', 'void *', 'uint']) as Call<[fd: N, address: CallMemory, length: N]>;
+const cSendto = library.func('sendto', 'int64_t', ['int', 'void *', 'size_t', 'int', 'void *', 'uint']) as Call<
+  [fd: N, data: CallMemory, length: N, flags: N, address: CallMemory, addressLength: N]
+>;
+const cDup2 = library.func('dup2', 'int', ['int', 'int']) as Call<[fd: N, place: N]>;
 const cSocketpair = library.func('socketpair', 'int', ['int', 'int', 'int', 'void *']) as Call<
   [domain: N, type: N, protocol: N, fds: CallMemory]
 >;
@@ -132,6 +142,38 @@ export function pwrite(fd: number, address: number, lengthBytes: number, offsetB
 export function poll(pollfdAddress: number, count: number, timeoutMs: number): number {
   const result = cPoll(pollfdAddress, count, timeoutMs);
   return result < 0 ? -errnoWord[0]! : result;
+}
+
+const POLLFD_BYTES = 8;
+
+/**
+ * Whether one of the descriptors became readable (or is in a state that reading it would report) before the timeout. Waits in a thread of libuv's pool; until
+ * then the process can't exit in order. A signal may end it early.
+ */
+export function waitReadable(fds: readonly number[], timeoutMs: number): Promise<boolean> {
+  const pollfds = new DataView(new ArrayBuffer(fds.length * POLLFD_BYTES));
+  for (const [index, fd] of fds.entries()) {
+    pollfds.setInt32(index * POLLFD_BYTES, fd, true);
+    pollfds.setInt16(index * POLLFD_BYTES + 4, POLLIN, true);
+  }
+  return new Promise((resolve, reject) => {
+    // The closure keeps the memory until then.
+    const done = (error: Error | null, result: number): void => {
+      if (error === null) resolve(result > 0 && pollfds.byteLength > 0);
+      else reject(error);
+    };
+    cPollInPool.async(new Uint8Array(pollfds.buffer), fds.length, timeoutMs, done);
+  });
+}
+
+const SYS_PIDFD_OPEN = 434;
+
+/**
+ * A descriptor that is readable once this thread has ended, whatever becomes of the others of its process; if it is the main thread, since Linux 6.15 not
+ * before they have ended too. Needs Linux 6.9. Throws PcacheError with what pidfd_open(2) reports.
+ */
+export function threadDescriptor(threadId: number): number {
+  return checked(cPidfdOpen(SYS_PIDFD_OPEN, threadId, PIDFD_THREAD), 'pidfd_open');
 }
 
 const SYS_IO_URING_SETUP = 425;
@@ -334,6 +376,25 @@ export function recvmsg(fd: number, message: Uint8Array, flags: number): number 
 /** sendmsg(2); `message` is a struct msghdr. Returns the bytes sent. */
 export function sendmsg(fd: number, message: Uint8Array, flags: number): number {
   return checked(cSendmsg(fd, message, flags), 'sendmsg');
+}
+
+export function socket(domain: number, type: number): number {
+  return checked(cSocket(domain, type, 0), 'socket');
+}
+
+/** connect(2); `address` is a struct sockaddr of its exact length. */
+export function connect(fd: number, address: Uint8Array): void {
+  checked(cConnect(fd, address, address.length), 'connect');
+}
+
+/** sendto(2): one datagram to `address`, a struct sockaddr of its exact length. */
+export function sendto(fd: number, data: Uint8Array, flags: number, address: Uint8Array): void {
+  checked(cSendto(fd, data, data.length, flags, address, address.length), 'sendto');
+}
+
+/** Makes `place` another number of what `fd` is open for; what was open there is closed. */
+export function dup2(fd: number, place: number): void {
+  checked(cDup2(fd, place), 'dup2');
 }
 
 /** Two connected sockets. */

@@ -33,6 +33,7 @@ export const O_CLOEXEC = 0o2000000;
 export const F_GETFD = 1;
 export const F_SETFD = 2;
 export const F_GETFL = 3;
+export const F_DUPFD_CLOEXEC = 1030;
 export const F_SETFL = 4;
 export const FD_CLOEXEC = 1;
 export const FALLOC_FL_KEEP_SIZE = 0x01;
@@ -62,6 +63,9 @@ export const POLLERR = 0x008;
 export const POLLHUP = 0x010;
 export const POLLNVAL = 0x020;
 
+// linux/pidfd.h
+export const PIDFD_THREAD = 0x80;
+
 // sys/eventfd.h
 export const EFD_CLOEXEC = 0o2000000;
 export const EFD_NONBLOCK = 0o4000;
@@ -70,6 +74,8 @@ export const EFD_SEMAPHORE = 1;
 // sys/socket.h
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
+export const SOCK_NONBLOCK = 0o4000;
 export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SCM_RIGHTS = 1;

@@ -2,7 +2,7 @@
 // gone at some time.
 //
 // Invariants: it has no descriptor of the volume before `start`; `ended` resolves once, when the process is gone with all its threads, so nothing of it
-// changes the cache any more.
+// changes the cache or the backing device any more. The cache it does not change from `programStopped` on.
 
 import { fork, type ChildProcess } from 'node:child_process';
 import { closeSync } from 'node:fs';
@@ -11,7 +11,9 @@ import { socketpair } from '../device/libc.js';
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from '../device/linux-constants.js';
 import { messageOf } from '../errors.js';
 import { outlineArguments, type EngineOutline } from './engine.js';
-import type { EngineMessage, EngineStartMessage } from './process-messages.js';
+import { programEnd } from './process-death.js';
+import { startTicksOf } from './process-identity.js';
+import type { EngineMessage, EngineStartMessage, GiveUpFlushMessage } from './process-messages.js';
 
 /** How long an engine that said it ended may take to exit. */
 const EXIT_TIMEOUT_MS = 5000;
@@ -22,6 +24,8 @@ export class EngineChild {
   /** The last message. */
   said: EngineMessage | undefined;
   onMessage: (message: EngineMessage) => void = () => undefined;
+  /** See startTicksOf; 0 if it could not be started. */
+  readonly startTicks: number;
   readonly #process: ChildProcess;
   readonly #socket: number;
   #hasEnded = false;
@@ -56,6 +60,8 @@ export class EngineChild {
         if (this.#process.pid === undefined) end(`cannot be started: ${messageOf(error)}`);
       });
     });
+    const { pid } = this.#process;
+    this.startTicks = (pid === undefined ? undefined : startTicksOf(pid)) ?? 0;
   }
 
   /** 0 if it could not be started. */
@@ -78,6 +84,19 @@ export class EngineChild {
     }
     // An error here is that of a dying process too.
     if (this.#process.connected) this.#process.send(message, () => undefined);
+  }
+
+  /**
+   * Resolves with `ended` at the latest, and some 60 ms before it where the system can tell: its program has stopped, and `said` is its last message, but
+   * what it had under way in the kernel may not be done (see process-death). To be called for few: each call has a thread waiting.
+   */
+  async programStopped(): Promise<void> {
+    await Promise.race([this.ended, ...(this.pid === 0 ? [] : [programEnd(this.pid)])]);
+  }
+
+  /** Ends the writing back at the end, if that is under way. */
+  giveUpFlush(): void {
+    if (this.#process.connected) this.#process.send({ type: 'give-up-flush' } satisfies GiveUpFlushMessage, () => undefined);
   }
 
   kill(): void {

@@ -35,6 +35,7 @@ import { DataThread, GatewayWord, createGatewayShared, failCache } from './gatew
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import { loadInOrder } from './parked-threads.js';
 import type { ParkedThreads } from './parked-threads.js';
+import { processGone } from './process-death.js';
 import { planQueues } from './queue-plan.js';
 import type { QueuePlan } from './queue-plan.js';
 import type { QueueWorkerStart } from './queue-worker.js';
@@ -212,8 +213,17 @@ class ThreadedEngine implements Engine {
     const { readOnly } = this.#options.options;
     const kinds = threadKinds({ queues: queuesFirst === 0 ? 0 : this.#plan.threads, queuesFirst, readOnly });
     const first = kinds.slice(0, queuesFirst).map((kind) => this.#startThread(kind, files));
-    const others = kinds.slice(queuesFirst).map((kind) => () => this.#startThread(kind, files));
-    this.#started = this.#loadInOrder([...first.map((thread) => () => thread), ...others], queuesFirst + 1);
+    const { predecessor } = this.#options;
+    // The one that writes to the backing device comes last, and waits.
+    const isHeldBack = ({ role }: DataThreadKind): boolean => predecessor !== undefined && role === 'background';
+    const starter = (kind: DataThreadKind) => (): Thread => this.#startThread(kind, files);
+    const others = kinds.slice(queuesFirst).filter((kind) => !isHeldBack(kind));
+    const inOrder = this.#loadInOrder([...first.map((thread) => () => thread), ...others.map(starter)], queuesFirst + 1);
+    this.#started = inOrder.then(async () => {
+      if (predecessor === undefined) return;
+      await processGone(predecessor);
+      await loadInOrder(kinds.filter(isHeldBack).map(starter), 1);
+    });
     return Promise.all(first.map((thread) => thread.ready));
   }
 

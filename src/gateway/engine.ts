@@ -7,6 +7,7 @@ import type { NegotiatedSession } from '../fuse/init.js';
 import type { SegmentMap } from './control-protocol.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
+import type { ProcessIdentity } from './process-identity.js';
 import type { StatusSnapshot } from './status.js';
 
 /** Everything an engine is started with, but for its log. Structured-cloneable: it comes from the supervisor in a message. */
@@ -33,6 +34,11 @@ export interface EngineStart {
    * meanwhile; then start all the same, so that the log is closed, and let `ended` say so.
    */
   readonly resume: boolean;
+  /**
+   * The engine that died, if it may not be gone yet: writes to the backing device that it had under way could come in between, so nothing is written there
+   * before it is.
+   */
+  readonly predecessor: ProcessIdentity | undefined;
   readonly options: MountOptions;
   readonly supervisorPid: number;
   /** When the volume was mounted, milliseconds since 1970. */

@@ -3,8 +3,9 @@
 //
 // Invariants:
 // - The supervisor never touches the mount itself, only the kernel's tables about it, so it can't hang on its own file system.
-// - At most one engine works at a time: the next is started when the one before is gone with all its threads. None is left when `run` resolves, and no
-//   spare. The first engine's process is there before the mount is, but it works only, and has something to work on, from `#startEngine` on.
+// - At most one engine works at a time: the next is started when no thread of the one before runs its program any more. What that had under way in the
+//   kernel are reads, and writes to the backing device, so the next one writes nothing there before it is gone (EngineStart.predecessor). No engine is left
+//   when `run` resolves, and no spare. The first engine's process is there before the mount is, but it works only, and has something to work on, from `#startEngine` on.
 // - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
@@ -96,6 +97,8 @@ export class Supervisor {
   #connection: number | undefined;
   #entry: RuntimeEntry | undefined;
   #engine: EngineChild | undefined;
+  /** Those that were started and may not be gone yet. */
+  readonly #engines = new Set<EngineChild>();
   #served = false;
   #interrupted = false;
   #finish: ((outcome: Outcome) => void) | undefined;
@@ -215,7 +218,7 @@ export class Supervisor {
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
 
-  #startEngine(engine: EngineChild): void {
+  #startEngine(engine: EngineChild, predecessor?: EngineChild): void {
     const plan = this.#plan;
     const fuseFds = this.#session?.fds ?? [];
     this.#engine = engine;
@@ -228,6 +231,7 @@ export class Supervisor {
       fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
       session: this.#session?.negotiated,
       resume: this.#engineRestarts > 0,
+      predecessor: predecessor === undefined ? undefined : { pid: predecessor.pid, startTicks: predecessor.startTicks },
       options: { ...plan.options, transport: this.#transport },
       supervisorPid: process.pid,
       startedMs: this.#startedMs,
@@ -236,6 +240,8 @@ export class Supervisor {
     const { logLevel, logFormat } = plan;
     const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds];
     engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat }, fds);
+    this.#engines.add(engine);
+    void engine.programStopped().then(() => this.#engineStopped(engine));
     void engine.ended.then((how) => this.#engineEnded(engine, how));
     this.#entry = { ...this.#entry!, engine_pid: engine.pid };
     updateEntry(this.#paths, this.#entry);
@@ -257,30 +263,38 @@ export class Supervisor {
     if (this.#survivesEngineDeath) this.#spare.want();
   }
 
-  #engineEnded({ said }: EngineChild, ended: string): void {
+  /** Its successor takes over now, if there is to be one. Anything else has time until the engine is gone. */
+  #engineStopped(engine: EngineChild): void {
+    if (this.#engine !== engine || engine.said?.type === 'ended' || !this.#served || !this.#survivesEngineDeath) return;
+    if (!this.#restarts.shouldRestart(performance.now())) return;
+    this.#engineRestarts++;
+    const spare = this.#spare.take();
+    this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }), engine);
+    // Only now: writing to the log takes longer than starting.
+    this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
+  }
+
+  #engineEnded(engine: EngineChild, ended: string): void {
+    this.#engines.delete(engine);
+    const { said } = engine;
+    const how = said?.type === 'fatal' ? said.message : ended;
+    const reason = said?.type === 'failed' ? said.error.message : how;
+    // `programStopped` was first, or comes at the same time.
+    this.#engineStopped(engine);
+    if (this.#engine !== engine) {
+      this.#log.error({ reason }, 'the engine died');
+      return;
+    }
     this.#engine = undefined;
     if (said?.type === 'ended') {
       this.#end(said.error === undefined ? undefined : errorOfBody(said.error));
-      return;
-    }
-    const how = said?.type === 'fatal' ? said.message : ended;
-    if (!this.#served) {
+    } else if (!this.#served) {
       if (this.#interrupted) this.#end(new PcacheError('closed', `${this.#plan.mountpoint}: interrupted before it was ready`), false);
       else if (said?.type === 'failed') this.#end(this.#refusal(said.error), said.error.code === 'internal');
       else this.#end(new PcacheError('internal', `engine: ${how}`));
-      return;
-    }
-    const reason = said?.type === 'failed' ? said.error.message : how;
-    if (!this.#survivesEngineDeath) {
+    } else if (!this.#survivesEngineDeath) {
       const what = this.#transport === 'dev-fuse' ? 'this kernel (before Linux 6.9)' : `transport ${this.#transport}`;
       this.#end(new PcacheError('internal', `engine: ${reason}: ${what} can't go on after that`));
-    } else if (this.#restarts.shouldRestart(performance.now())) {
-      this.#engineRestarts++;
-      const spare = this.#spare.take();
-      this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }));
-      // Only now: writing to the log takes longer than starting.
-      this.#log.error({ reason }, 'the engine died');
-      this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
     } else {
       this.#end(new PcacheError('internal', `engine: died too often: ${reason}`));
     }
@@ -310,6 +324,7 @@ export class Supervisor {
     this.#first.child.kill();
     await this.#first.child.ended;
     await this.#spare.end();
+    await Promise.all([...this.#engines].map((engine) => engine.ended));
     for (const fd of this.#session?.fds ?? []) closeSync(fd);
     this.#backing?.close();
     this.#cache?.close();
