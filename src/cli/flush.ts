@@ -12,7 +12,9 @@ export function define(command: Command, context: CommandContext): void {
   const { output } = context;
   command
     .argument('<mountpoint>', 'where the volume is mounted')
-    .description('Writes everything that is dirty now back to the backing device. Ctrl-C ends the command, not the writing back.')
+    .description(
+      'Writes everything that is dirty now back to the backing device; the volume stays mounted and in use. Ctrl-C ends the command, not the writing back.',
+    )
     .action(async (mountpoint: string) => {
       const { client } = await gatewayOf(mountpoint);
       try {

@@ -42,8 +42,11 @@ interface FormatPlan {
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<cache>', 'a file on fast memory or a fast disk, or a block device')
-    .option('--size <size>', 'create the file with this size, 96M to 1T')
-    .option('--data-crc', 'keep a checksum of all data, so that damage is found; costs some speed')
+    .option('--size <size>', 'create the file with this size, 96M to 1T; without it, the file or device must be there')
+    .option(
+      '--data-crc',
+      'keep a checksum of all data, so that damage is found; costs some speed, and a look at all cached data at each mount',
+    )
     .option(
       '--gc-percent <percent>',
       `collect garbage when more than this share of the segments is in use, ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX} (default: ${GC_PERCENT_DEFAULT})`,
@@ -51,6 +54,13 @@ export function define(command: Command, context: CommandContext): void {
     .option('--force', 'format even if dirty data or something else is lost by it')
     .description('Makes an empty cache. A cache with dirty data, or a device that holds something else, is left alone without --force.')
     .action((path: string, options: FormatCommandOptions) => format(planOf(path, options), context));
+  command.addHelpText(
+    'after',
+    `
+What survives loss of power:
+  persistent memory, SSD  what was written before a flush (fsync), and part of what came after it
+  tmpfs, as in /dev/shm   nothing but what was written back`,
+  );
   addExample(command, 'pcache format /fast/cache.pmem --size 8G', 'pcache format /dev/pmem0 --data-crc');
 }
 

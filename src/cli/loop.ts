@@ -12,7 +12,7 @@ import { gatewayOf, runningEntryOf } from './gateway-of.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 
 export function define(command: Command, { output }: CommandContext): void {
-  command.description('Puts a loop device over a mounted volume, so that it can be used like a disk. Needs root.');
+  command.description('Puts a loop device over a mounted volume, so that it can be used like a disk: mkfs, mount, LVM. Needs root.');
   const attach = command
     .command('attach')
     .summary('attach a loop device')

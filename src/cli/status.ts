@@ -32,6 +32,17 @@ export function define(command: Command, { output }: CommandContext): void {
       if (options.dm === true) output.result({ dm_status: dmStatusLine(status) }, () => dmStatusLine(status));
       else output.result(status, () => statusTable(status));
     });
+  command.addHelpText(
+    'after',
+    `
+States:
+  serving        all is well
+  cache-full     writers wait until something is written back
+  backing-error  the backing device fails; it is tried again, nothing is lost
+  cache-error    the cache device fails; flushes fail until the volume is mounted anew
+  stopping       unmounted, closing the log
+  idle           nobody serves this cache`,
+  );
   addExample(command, 'pcache status /mnt/vol', 'pcache --json status /fast/cache.pmem');
 }
 
