@@ -68,6 +68,9 @@ export class KsetLog {
   #low: Int32Array | undefined;
   #high: Int32Array | undefined;
   readonly #touched: number[] = [];
+  /** Device offsets of what is to be persisted as one; the end is 0 if nothing is. Log worker only. */
+  #spanStart = 0;
+  #spanEnd = 0;
 
   constructor(shared: CacheShared, segments: SegmentTable, device: CacheDevice, clock: () => number) {
     this.#shared = shared;
@@ -268,8 +271,10 @@ export class KsetLog {
 
     if (this.#device.persistence === 'synced') this.#persistPayload(head, count);
     this.#persistLog(head, count);
+    this.#endPersist();
     for (let i = 0; i < count; i++) this.#writeHeader(entryAt(head + i), i);
     this.#persistLog(head, count);
+    this.#endPersist();
 
     const entries = this.#shared.sealed;
     const last = entryAt(head + count - 1);
@@ -303,6 +308,26 @@ export class KsetLog {
     sealKsetHeader(log.bytes, log.view, offset, entries[at + SealedWord.keys]!, marks, batchIndex, this.#sequenceOf(at));
   }
 
+  /** Makes [start, end) of a segment's data durable: at once, or with all that comes until `#endPersist`, as one span. */
+  #persist(segment: CacheSegId, start: number, end: number): void {
+    const from = this.#segments.deviceOffset(segment, start);
+    if (this.#device.persistsSpans !== true) {
+      this.#device.persist(from, end - start);
+      return;
+    }
+    const to = from + end - start;
+    if (this.#spanEnd === 0 || from < this.#spanStart) this.#spanStart = from;
+    if (to > this.#spanEnd) this.#spanEnd = to;
+  }
+
+  /** What `#persist` was asked for is durable when it returns. */
+  #endPersist(): void {
+    const end = this.#spanEnd;
+    if (end === 0) return;
+    this.#spanEnd = 0;
+    this.#device.persist(this.#spanStart, end - this.#spanStart);
+  }
+
   /** Persists the ksets of the batch, with the zeroed header after the last: one range for each run in one log segment. */
   #persistLog(head: number, count: number): void {
     const entries = this.#shared.sealed;
@@ -316,13 +341,13 @@ export class KsetLog {
       const isLast = (entries[at + SealedWord.flags]! & SealedFlag.last) !== 0;
       const end = isLast ? offset + LAST_KSET_BYTES : offset + 2 * KSET_HEADER_BYTES + entries[at + SealedWord.keys]! * KEY_BYTES;
       if (segment !== runSegment) {
-        if (runSegment !== -1) this.#device.persist(this.#segments.deviceOffset(runSegment, runStart), runEnd - runStart);
+        if (runSegment !== -1) this.#persist(runSegment, runStart, runEnd);
         runSegment = segment;
         runStart = offset;
       }
       runEnd = end;
     }
-    if (runSegment !== -1) this.#device.persist(this.#segments.deviceOffset(runSegment, runStart), runEnd - runStart);
+    if (runSegment !== -1) this.#persist(runSegment, runStart, runEnd);
   }
 
   /** Persists the payload that the keys of the batch refer to: a range for each data segment, from its lowest to its highest byte. */
@@ -351,7 +376,7 @@ export class KsetLog {
     }
     try {
       for (const segment of this.#touched) {
-        this.#device.persist(this.#segments.deviceOffset(segment as CacheSegId, low[segment]!), high[segment]! - low[segment]!);
+        this.#persist(segment as CacheSegId, low[segment]!, high[segment]!);
       }
     } finally {
       for (const segment of this.#touched) low[segment] = -1;

@@ -42,6 +42,11 @@ export interface CacheDevice {
    */
   persist(deviceOffset: number, lengthBytes: number): void;
   /**
+   * A persist costs by the call, and for what is not durable of the range; so one over a span is cheaper than one for each of the ranges in it. Where it is
+   * not there, ranges are persisted for themselves: a simulation then makes nothing durable that was not asked for.
+   */
+  readonly persistsSpans?: true;
+  /**
    * A hint, for the whole device and until the next one: `scattered` before a few bytes of each of many segments are read, so that the system
    * does not read far ahead at each (megabytes, on some block devices); `normal` otherwise.
    */

@@ -119,6 +119,8 @@ export class MappedCacheDevice implements CacheDevice {
   readonly segmentCount: number;
   readonly persistence: Persistence;
   readonly readOnly: boolean;
+  /** msync looks at no page that is clean, and ends with a flush of the device's own cache, which is most of what it costs. */
+  readonly persistsSpans = true;
   readonly control: SegmentView;
   readonly #address: number;
   readonly #mappedBytes: number;

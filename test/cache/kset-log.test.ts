@@ -6,7 +6,7 @@ import { SEQUENCE_CLAIM } from '../../src/cache/sequence-claim.js';
 import { readGatewayHeader } from '../../src/media/gateway-header.js';
 import { KEY_BYTES, KSET_HEADER_BYTES, SEGMENT_DATA_BYTES } from '../../src/media/layout.js';
 import { PcacheError } from '../../src/errors.js';
-import { MIB } from '../support/model-rig.js';
+import { MIB, Rig, layerOver } from '../support/model-rig.js';
 import { appendKey, cacheRig, headerAt } from './cache-rig.js';
 
 const options = { volumeBytes: 8 * MIB };
@@ -96,6 +96,36 @@ test('the header after the last kset is zero and durable before that kset counts
   r.rig.losePower(() => 0, 4096);
   t.true(headerAt(r, 0, 0).isWhole);
   t.deepEqual([...bytes.subarray(0x3000 + sizeOf(1), 0x3000 + sizeOf(1) + KSET_HEADER_BYTES)], Array(KSET_HEADER_BYTES).fill(0));
+});
+
+test('where a persist may cover a span, a step costs two, and the place a third: what is asked for one by one elsewhere is in them', (t) => {
+  const persistsOf = (persistsSpans: boolean): { offset: number; end: number }[] => {
+    const rig = new Rig({ volumeBytes: 8 * MIB, cacheBytes: 160 * MIB });
+    const persists: { offset: number; end: number }[] = [];
+    const device = layerOver(rig.device, {
+      ...(persistsSpans ? { persistsSpans: true } : {}),
+      persist(offset, length) {
+        persists.push({ offset, end: offset + length });
+        rig.device.persist(offset, length);
+      },
+    });
+    const volume = rig.open({ writers: 3, device });
+    volume.logStep(0);
+    persists.length = 0;
+    for (let writer = 0; writer < 3; writer++) volume.write(writer * 8192, new Uint8Array(4096), writer);
+    volume.flush();
+    const all = persists.slice();
+    volume.close();
+    return all;
+  };
+  const single = persistsOf(false);
+  const spans = persistsOf(true);
+  t.is(single.length, 3 + 3, 'three data segments, keys, headers, the place');
+  t.is(spans.length, 3);
+  for (const [index, { offset, end }] of single.entries()) {
+    const span = spans[Math.max(0, index - 3)]!;
+    t.true(span.offset <= offset && span.end >= end, `persist ${index}`);
+  }
 });
 
 test('the ksets of one step carry how many before them were not yet durable', (t) => {

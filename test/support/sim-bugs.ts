@@ -235,7 +235,15 @@ function patchClasses(bug: SimBug, role: 'user' | 'log' | 'background', turns: S
     CacheTree.prototype.unlock = () => undefined;
   }
   if (bug === 'a flush is answered before its kset is durable' && role === 'user') KsetLog.prototype.isFlushed = () => true;
-  if (bug === 'a flush is answered before the header names its place') KsetLog.prototype.isFlushed = KsetLog.prototype.isDurable;
+  if (bug === 'a flush is answered before the header names its place') {
+    KsetLog.prototype.isFlushed = KsetLog.prototype.isDurable;
+    const { commitStep } = Cache.prototype;
+    Cache.prototype.commitStep = function (this: Cache) {
+      const committed = this.log.commitStep() > 0;
+      signal(this.shared.words, Word.flushedEvent);
+      return commitStep.call(this) || committed;
+    };
+  }
   if (bug === 'the header is told of a flush within a second only') {
     KsetLog.prototype.isFlushed = KsetLog.prototype.isDurable;
     Cache.prototype.commitStep = function (this: Cache) {
