@@ -8,13 +8,15 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createCache } from '../../src/index.js';
 import { openBackingDevice } from '../../src/device/file-backing-device.js';
 import { openCacheDevice } from '../../src/device/mapped-cache-device.js';
-import { mountFuse, unmountFuse } from '../../src/fuse/mount.js';
+import { connectionNumber } from '../../src/fuse/connection.js';
+import { mountFuse } from '../../src/fuse/mount.js';
 import { negotiate, queueDescriptors } from '../../src/fuse/session.js';
 import { EngineChild } from '../../src/gateway/engine-child.js';
 import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE } from '../../src/gateway/engine.js';
 import { engineMainDefault } from '../../src/gateway/first-engine.js';
 import { defaultMountOptions } from '../../src/gateway/mount-options.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
+import { takeMountAway } from '../../src/gateway/take-mount-away.js';
 import { CACHE_BYTES_MIN } from '../../src/media/layout.js';
 import { Client } from '../fuse/client.js';
 import { pattern } from '../fuse/conformance.js';
@@ -41,13 +43,15 @@ mountTest(TITLE, noFuse, async (t) => {
   const fd = mountFuse({ mountpoint, kind: 'directory', fsName: cachePath, readOnly: false, allowOther: false });
   const session = negotiate(fd, false);
   const fuseFds = queueDescriptors(fd, 1);
+  const client = new Client();
   const predecessor = spawn('sleep', ['60'], { stdio: 'ignore' });
   const engine = new EngineChild(engineMainDefault, { ...options, isAwaited: true });
   t.teardown(async () => {
     predecessor.kill('SIGKILL');
+    takeMountAway(mountpoint, connectionNumber(mountpoint)!);
     engine.kill();
     await engine.ended;
-    if (unmountFuse(mountpoint) === 'busy') throw new Error(`${mountpoint} is busy`);
+    await client.close();
     for (const fuseFd of fuseFds) closeSync(fuseFd);
     backing.close();
     cache.close();
@@ -84,7 +88,6 @@ mountTest(TITLE, noFuse, async (t) => {
     [cache.handle.fd, backing.handle.fd, ...fuseFds],
   );
   await within(ready, 'the engine serves');
-  const client = new Client();
   const volume = join(mountpoint, 'volume.img');
   const bytes = pattern(MIB, 1);
   const file = await client.call('open', volume, constants.O_RDWR);
@@ -95,6 +98,4 @@ mountTest(TITLE, noFuse, async (t) => {
   t.true(readFileSync(backingPath).every((byte) => byte === 0));
   predecessor.kill('SIGKILL');
   await waitUntil(() => readFileSync(backingPath).subarray(0, MIB).equals(bytes), 'it is written back');
-  await client.call('close', file);
-  await client.close();
 });
