@@ -131,7 +131,7 @@ function commandSection(node) {
     ...lines.flatMap((line) => ['.Pp', ...textLines(sentence(line))]),
     ...tables.flatMap(({ title, rows }) => [
       '.Pp',
-      ...textLines(`${title}:`),
+      ...(title === undefined ? [] : textLines(`${title}:`)),
       ...tagList(rows.map(([term, help]) => [termText(term), help])),
     ]),
   ];
@@ -156,7 +156,7 @@ function valueText({ description, choices, defaultText }) {
 /** `transport=a|b` or a plain word, as macros. */
 function termText(term) {
   const [name, value] = term.split(/=(.*)/s);
-  if (!/^[\w.-]+$/.test(name)) return `Li ${escapeText(term)}`;
+  if (!/^[\w.-]+$/.test(name)) return `Cm ${escapeText(term)}`;
   if (value === undefined) return `Cm ${name}`;
   return `Cm ${name} Ns = Ns Ar ${value}`;
 }
@@ -170,29 +170,27 @@ function exampleBlock(lines) {
 }
 
 /**
- * What stands behind the lists of a help: paragraphs, `Title:` with rows of two columns, and `Example:` with command lines.
+ * What stands behind the lists of a help: paragraphs, rows of two columns with or without a `Title:`, and `Example:` with command lines.
  */
 export function parts(after) {
   const found = { lines: [], tables: [], examples: [] };
   for (const block of after.split(/\n\n+/)) {
-    const [head, ...rest] = block.split('\n');
-    const isTable = rest.length > 0 && head.endsWith(':') && rest.every((line) => line.startsWith('  '));
-    if (!isTable) {
-      if (block.trim() !== '') found.lines.push(block.replaceAll(/\s+/g, ' ').trim());
-    } else if (/^Examples?:$/.test(head)) {
-      found.examples.push(...rest.map((line) => line.trim()));
-    } else {
-      found.tables.push({ title: head.slice(0, -1), rows: rowsOf(rest) });
-    }
+    const lines = block.split('\n');
+    const [head, ...rest] = lines;
+    const isTitled = rest.length > 0 && head.endsWith(':') && rest.every((line) => line.startsWith('  '));
+    if (isTitled && /^Examples?:$/.test(head)) found.examples.push(...rest.map((line) => line.trim()));
+    else if (isTitled) found.tables.push({ title: head.slice(0, -1), rows: rowsOf(rest) });
+    else if (lines.length > 1 && lines.every((line) => /^\S.* {2,}\S|^ {8,}\S/.test(line))) found.tables.push({ rows: rowsOf(lines) });
+    else if (block.trim() !== '') found.lines.push(block.replaceAll(/\s+/g, ' ').trim());
   }
   return found;
 }
 
-/** Rows of `  term  help`; a line without a term goes on with the help of the one before. */
+/** Rows of `term  help`, indented or not; a line without a term goes on with the help of the one before. */
 function rowsOf(lines) {
   const rows = [];
   for (const line of lines) {
-    const match = /^ {2}(\S(?:.*?\S)?)(?: {2,}(.*))?$/.exec(line);
+    const match = /^ {0,2}(\S(?:.*?\S)?)(?: {2,}(.*))?$/.exec(line);
     if (match === null) rows.at(-1)[1] += ` ${line.trim()}`;
     else rows.push([match[1], match[2] ?? '']);
   }
