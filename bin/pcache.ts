@@ -4,8 +4,9 @@
 
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { join } from 'node:path';
 
-const bundled = new URL('../bundle/pcache.js', import.meta.url);
+const bundled = join(import.meta.dirname, '..', 'bundle', 'pcache.js');
 // Imported, a bundle would have its text searched for what it exports.
-if (existsSync(bundled)) createRequire(bundled)('./pcache.js');
-else await import('../src/cli/command-line.js');
+if (existsSync(bundled)) createRequire(import.meta.url)(bundled);
+else await import('./command-line.js');

@@ -19,15 +19,15 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
 const PROGRAMS = [
-  'cli/command-line',
-  'cli/demo-direct-process',
-  'gateway/supervisor-main',
-  'gateway/engine-main',
-  'gateway/queue-worker',
-  'gateway/miss-worker',
-  'gateway/log-worker',
-  'gateway/write-worker',
-  'gateway/background-worker',
+  'bin/command-line',
+  'src/cli/demo-direct-process',
+  'src/gateway/supervisor-main',
+  'src/gateway/engine-main',
+  'src/gateway/queue-worker',
+  'src/gateway/miss-worker',
+  'src/gateway/log-worker',
+  'src/gateway/write-worker',
+  'src/gateway/background-worker',
 ];
 /** Their licences go beside the bundles. */
 const BUNDLED_PACKAGES = new Set(['commander', 'pino']);
@@ -45,7 +45,7 @@ const fs = require('node:fs');
 const record = fs.statSync(\`\${__dirname}/../.tsbuildinfo\`, { throwIfNoEntry: false });
 const madeFrom = fs.readFileSync(\`\${__dirname}/made-from\`, 'latin1');
 if (record === undefined || madeFrom === \`\${record.size} \${record.mtimeMs}\`) require('./command-line.js');
-else import('../src/cli/command-line.js');
+else import('../bin/command-line.js');
 `;
 
 /** Of our own modules' imports, leaves packages that are not to be bundled as they are. What a bundled package needs is bundled with it. */
@@ -64,7 +64,7 @@ async function bundle(program) {
   const name = program.slice(program.lastIndexOf('/') + 1);
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: { [name]: join(folder, 'src', `${program}.js`) },
+    entryPoints: { [name]: join(folder, `${program}.js`) },
     outdir: unfinished,
     bundle: true,
     format: 'cjs',
@@ -93,7 +93,7 @@ function licencesOf(files) {
 
 /** Which modules went in, as `sha256sum -c` in the build folder reads it: for whoever wants more than `made-from`, the tests say. */
 function digestsOf(files) {
-  const modules = [...new Set(files.map((file) => relative(folder, resolve(root, file))))].filter((path) => path.startsWith(`src${sep}`));
+  const modules = [...new Set(files.map((file) => relative(folder, resolve(root, file))))].filter((path) => /^(bin|src)\//.test(path));
   const digest = (path) =>
     createHash('sha256')
       .update(readFileSync(join(folder, path)))

@@ -67,7 +67,7 @@ ifBundled(`the licence of every package in a bundle goes with it${skipped}`, (t)
 ifBundled(`the command runs its bundle if that was made from the modules beside it, and otherwise these${skipped}`, (t) => {
   const folder = temporaryFolder(t, build);
   for (const [path, says] of [
-    ['src/cli/command-line.js', 'modules'],
+    ['bin/command-line.js', 'modules'],
     ['bundle/command-line.js', 'bundle'],
   ] as const) {
     mkdirSync(dirname(join(folder, path)), { recursive: true });

@@ -1,7 +1,7 @@
 // The program of the command `pcache`. The one place of the command line where the process ends: everything below returns a status or throws.
 
-import { outputTaken } from './drain.js';
-import { main } from './main.js';
+import { outputTaken } from '../src/cli/drain.js';
+import { main } from '../src/cli/main.js';
 
 // Whoever reads our output may stop reading (`pcache status | head -1`); what is left unsaid was not wanted.
 for (const stream of [process.stdout, process.stderr]) {
