@@ -14,6 +14,7 @@ import type { MountMessage, MountOutcome, MountPlan } from '../gateway/process-m
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths } from '../gateway/runtime-files.js';
 import { supervisorMain } from '../gateway/supervisor-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { addMetricsListen } from './metrics-listen.js';
 import type { Output } from './output.js';
 import { formatSize } from './size.js';
 
@@ -36,6 +37,7 @@ export function define(command: Command, context: CommandContext): void {
     .action((cache: string, backing: string, mountpoint: string, options: MountCommandOptions) =>
       mount(context, cache, backing, mountpoint, options),
     );
+  addMetricsListen(command);
   const width = Math.max(...mountOptionRows.map(optionTerm).map((term) => term.length));
   const rows = mountOptionRows.map((row) => `  ${optionTerm(row).padEnd(width)}  ${row.help}`);
   command.addHelpText('after', `\nMount options:\n${rows.join('\n')}`);

@@ -1,6 +1,8 @@
 // A status for people.
 
 import type { IdleStatus, LogPosition, StatusSnapshot } from '../gateway/status.js';
+import { latencyQuantileBoundUs } from '../shared/latency.js';
+import type { LatencyHistogram } from '../shared/latency.js';
 import { alignColumns } from './output.js';
 import { formatDuration, formatSize } from './size.js';
 
@@ -14,6 +16,7 @@ function idleRows(status: IdleStatus): string[][] {
     ['cache', status.cache],
     ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount goes on from what is there'],
     ['volume', status.volume_bytes === 0 ? 'not known: made by the kernel, or never mounted' : formatSize(status.volume_bytes)],
+    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet`],
     ...mediaRows(status),
   ];
 }
@@ -27,16 +30,26 @@ function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
     ['backing', status.backing],
     ['state', `${status.state}, for ${since}`],
     ...(error === null ? [] : [['error', `${error.device}: ${error.message}, for ${formatDuration((nowMs - error.since_ms) / 1000)}`]]),
+    ['dirty', dirtyText(status, nowMs)],
     ...mediaRows(status),
     [
       'served by',
       `${status.transport}, ${count(status.workers, 'worker')}, engine ${status.engine_pid}, supervisor ${status.supervisor_pid}`,
     ],
     ...(status.engine_restarts === 0 ? [] : [['restarts', `the engine died and was replaced ${count(status.engine_restarts, 'time')}`]]),
-    ['reads', `${count(status.reads, 'request')}, ${formatSize(status.read_bytes)}, ${hitRate(status)}${errors(status.read_errors)}`],
-    ['writes', `${count(status.writes, 'request')}, ${formatSize(status.write_bytes)}${errors(status.write_errors)}`],
-    ['flushes', `${count(status.flushes, 'request')}${errors(status.flush_errors)}`],
-    ['writeback', `${formatSize(status.writeback_bytes)} written to the backing device${errors(status.writeback_errors)}`],
+    [
+      'reads',
+      `${count(status.reads, 'request')}, ${formatSize(status.read_bytes)}, ${hitRate(status)}${times(status.latency.read)}${errors(status.read_errors)}`,
+    ],
+    [
+      'writes',
+      `${count(status.writes, 'request')}, ${formatSize(status.write_bytes)}${times(status.latency.write)}${errors(status.write_errors)}`,
+    ],
+    ['flushes', `${count(status.flushes, 'request')}${times(status.latency.flush)}${errors(status.flush_errors)}`],
+    ['writeback', writebackText(status)],
+    ...(status.cache_full_waits === 0
+      ? []
+      : [['waits', `${count(status.cache_full_waits, 'request')} had to wait for room: the backing device does not keep up`]]),
     ...(status.corrupt_keys === 0
       ? []
       : [['damage', `${count(status.corrupt_keys, 'key')} with a wrong data CRC: their ranges answer EIO`]]),
@@ -46,13 +59,40 @@ function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
 function mediaRows(status: StatusSnapshot | IdleStatus): string[][] {
   const share = status.cache_segs === 0 ? 0 : Math.round((status.segs_used * 100) / status.cache_segs);
   return [
-    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet`],
     ['cached', formatSize(status.cached_bytes)],
     ['segments', `${status.segs_used} of ${status.cache_segs} in use (${share}%), gc above ${status.gc_percent}%`],
     ['log', `key head ${at(status.key_head)}, dirty tail ${at(status.dirty_tail)}, key tail ${at(status.key_tail)}`],
     ['data CRC', status.data_crc ? 'on' : 'off'],
     ['uuid', status.uuid ?? 'none: made by the kernel'],
   ];
+}
+
+function dirtyText({ dirty_bytes: bytes, dirty_since_ms: sinceMs, clean_in_s: leftSeconds }: StatusSnapshot, nowMs: number): string {
+  if (bytes === 0) return 'nothing: the backing device has everything';
+  const age = sinceMs === null ? '' : `, the oldest for ${formatDuration(Math.max(0, nowMs - sinceMs) / 1000)}`;
+  const left = leftSeconds === null ? '' : `, clean in ${formatDuration(leftSeconds)} at this rate`;
+  return `${formatSize(bytes)} not on the backing device yet${age}${left}`;
+}
+
+function writebackText(status: StatusSnapshot): string {
+  const { writeback_bytes_per_s: bytesPerSecond } = status;
+  const now = bytesPerSecond === 0 ? '' : `, ${formatSize(bytesPerSecond)}/s now`;
+  const paused = status.writeback_paused ? 'paused; ' : '';
+  return `${paused}${formatSize(status.writeback_bytes)} written to the backing device${now}${errors(status.writeback_errors)}`;
+}
+
+/** The mean, and what 99 of 100 stayed within. */
+function times(histogram: LatencyHistogram): string {
+  const { count: requests, sum_us: sumUs } = histogram;
+  if (requests === 0) return '';
+  const withinUs = latencyQuantileBoundUs(histogram, 0.99);
+  const most = withinUs === undefined ? '' : `, 99% within ${formatMicroseconds(withinUs)}`;
+  return `, mean ${formatMicroseconds(sumUs / requests)}${most}`;
+}
+
+function formatMicroseconds(us: number): string {
+  if (us < 1000) return `${Math.round(us)} us`;
+  return us < 1_000_000 ? `${Number((us / 1000).toPrecision(3))} ms` : `${Number((us / 1_000_000).toPrecision(3))} s`;
 }
 
 function hitRate({ reads, read_hits: hits }: StatusSnapshot): string {

@@ -2,16 +2,18 @@
 // yet; what is dirty is the ksets after the newest that was written back, so the time of the first of them is what is asked for.
 //
 // Invariants:
-// - The ring has a bound: when it is full every other entry is left out, but for the first and the last. A time is then that of an earlier kset.
-// - So an answer is never later than the truth. It is earlier by SPACING_MS and the log worker's tick at most, or more if the ring was thinned: by about the
-//   share 1 / (ENTRIES / 2) of the age.
+// - The list has a bound. So ksets are noted the more seldom the older the oldest is that is dirty, and when it is full every other entry is left out, but for the
+//   first two: what was there before this engine, and its beginning.
+// - A kset that is not in the list counts as old as the one before it that is. So an answer is never later than the truth; it is earlier by SPACING_MS and the log
+//   worker's tick at most, or by about a hundredth of the age that the oldest had when that kset was opened.
 // - Whatever has a sequence below the first entry's was there before this engine, and counts from the time that the engine was given.
 
 import { lock, unlock } from '../shared/mutex.js';
 
 const ENTRIES = 512;
-/** Entries are so far apart at least. */
+/** Entries are so far apart at least, and so large a part of the age of the oldest that is dirty. */
 const SPACING_MS = 100;
+const SPACING_SHARE = 1 / 256;
 const LOCK = 0;
 const COUNT = 1;
 
@@ -54,7 +56,7 @@ export class DirtyTimes {
     const last = words[COUNT]! - 1;
     if (entries[last * 2] === sequence) {
       entries[last * 2 + 1] = Math.max(sinceMs, entries[last * 2 + 1]!);
-    } else if (sinceMs - entries[last * 2 + 1]! >= SPACING_MS || last === 0) {
+    } else if (last === 0 || sinceMs - entries[last * 2 + 1]! >= this.#spacingMs(sinceMs, writtenSequence)) {
       if (last + 1 === ENTRIES) this.#forget(writtenSequence);
       if (words[COUNT] === ENTRIES) this.#thin();
       const at = words[COUNT]! * 2;
@@ -74,6 +76,12 @@ export class DirtyTimes {
     const sinceMs = entries[at * 2 + 1]!;
     unlock(words, LOCK);
     return sinceMs;
+  }
+
+  #spacingMs(nowMs: number, writtenSequence: number): number {
+    // What was there before this engine may be of any age.
+    const oldest = Math.max(1, this.#placeOf(writtenSequence + 1));
+    return Math.max(SPACING_MS, (nowMs - this.#entries[oldest * 2 + 1]!) * SPACING_SHARE);
   }
 
   /** The last entry whose sequence is not above this one. */
@@ -98,7 +106,7 @@ export class DirtyTimes {
     const entries = this.#entries;
     let kept = 0;
     for (let at = 0; at < ENTRIES; at++) {
-      if (at % 2 === 1 && at < ENTRIES - 1) continue;
+      if (at >= 2 && at % 2 === 0) continue;
       entries[kept * 2] = entries[at * 2]!;
       entries[kept * 2 + 1] = entries[at * 2 + 1]!;
       kept++;

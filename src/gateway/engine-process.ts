@@ -14,6 +14,8 @@ import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { withDescriptors, type Engine, type EngineProgram, type StartEngine } from './engine.js';
 import { createLog, type Logger } from './log.js';
+import { metricsText } from './metrics.js';
+import type { MetricsServer } from './metrics-server.js';
 import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
 import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage } from './process-messages.js';
@@ -54,6 +56,7 @@ class EngineProcess {
   readonly #isIoFlusher: boolean;
   #engine: Engine | undefined;
   #server: ControlServer | undefined;
+  #metrics: MetricsServer | undefined;
   #ending = false;
 
   constructor(message: EngineStartMessage, isIoFlusher: boolean) {
@@ -76,6 +79,7 @@ class EngineProcess {
       const fds = receiveFileDescriptors(ENGINE_SOCKET_FD);
       closeSync(ENGINE_SOCKET_FD);
       this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log });
+      await this.#serveMetrics(this.#engine);
       this.#server = await ControlServer.start(socket, this.#handlerOf(this.#engine), this.#log);
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'cannot start');
@@ -90,6 +94,17 @@ class EngineProcess {
     const end = await this.#engine.ended;
     if (end.reason === 'failed') this.#die(end.error);
     else await this.#endInOrder(this.#engine, this.#server);
+  }
+
+  /** A mount that asks for what can't be had fails; one that lives goes on without. */
+  async #serveMetrics(engine: Engine): Promise<void> {
+    const { options, resume } = this.#message.start;
+    if (options.metricsListen === undefined) return;
+    const { MetricsServer } = await import('./metrics-server.js');
+    const text = (): string => metricsText(engine.snapshot());
+    this.#metrics = resume
+      ? MetricsServer.startAnyhow(options.metricsListen, text, this.#log)
+      : await MetricsServer.start(options.metricsListen, text, this.#log);
   }
 
   #handlerOf(engine: Engine): ControlHandler {
@@ -121,6 +136,7 @@ class EngineProcess {
       error = caught;
       this.#log.error({ error: messageOf(caught) }, 'the log could not be closed');
     }
+    this.#metrics?.end();
     await server.end(error === undefined ? engine.snapshot() : asPcacheError(error));
     this.#tell({ type: 'ended', error: error === undefined ? undefined : errorBody(error) });
     exitProcess(error === undefined ? EXIT_DONE : EXIT_FAILED);

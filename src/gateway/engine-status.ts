@@ -61,7 +61,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     dirty_since_ms: dirtyBytes === 0 ? null : Math.floor(new DirtyTimes(shared.dirtyTimes).since(writtenSequence)),
     writeback_paused: isPaused,
     writeback_bytes_per_s: rate,
-    clean_in_s: dirtyBytes === 0 || rate === 0 ? null : Math.ceil(dirtyBytes / rate),
+    clean_in_s: dirtyBytes === 0 || rate === 0 || isPaused ? null : Math.ceil(dirtyBytes / rate),
     latency: sumLatency(shared.latency),
     ...sumCounters(cache.counters),
   };

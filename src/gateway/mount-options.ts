@@ -4,6 +4,8 @@
 import { availableParallelism } from 'node:os';
 import { PcacheError } from '../errors.js';
 import { GC_PERCENT_MAX, GC_PERCENT_MIN } from '../media/layout.js';
+import { parseListenAddress } from './listen-address.js';
+import type { ListenAddress } from './listen-address.js';
 import { nearest } from './nearest.js';
 
 export type Transport = 'dev-fuse' | 'io-uring' | 'libfuse';
@@ -25,6 +27,8 @@ export interface MountOptions {
   /** Permission bits taken away from the files shown. */
   umask: number;
   kernelCache: boolean;
+  /** Where the metrics are served over HTTP; undefined: nowhere. */
+  metricsListen: ListenAddress | undefined;
   /** Accept a backing device of another identity but the same size. */
   adopt: boolean;
 }
@@ -102,6 +106,12 @@ export const mountOptionRows: readonly OptionRow[] = [
     apply: (options) => (options.kernelCache = true),
   },
   {
+    name: 'metrics_listen',
+    value: 'HOST:PORT',
+    help: 'serve the metrics over HTTP there, at /metrics: 127.0.0.1:9464, [::1]:9464 (no password: keep it to this machine)',
+    apply: (options, value) => (options.metricsListen = parseListenAddress('mount option metrics_listen', value)),
+  },
+  {
     name: 'adopt',
     help: 'accept another backing device than the one the cache belongs to, if it has the same size',
     apply: (options) => (options.adopt = true),
@@ -120,6 +130,7 @@ export function defaultMountOptions(): MountOptions {
     gid: undefined,
     umask: UMASK_DEFAULT,
     kernelCache: false,
+    metricsListen: undefined,
     adopt: false,
   };
 }

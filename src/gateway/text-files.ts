@@ -4,7 +4,9 @@
 import { lock, unlock } from '../shared/mutex.js';
 
 const OPENINGS = 32;
-const TEXT_BYTES = 32 * 1024;
+/** The metrics are 12 KiB and the name of the mount point a hundred times. What is not used of it costs nothing. */
+const TEXT_BYTES = 128 * 1024;
+const NEWLINE = 10;
 const LOCK = 0;
 const NEXT_HANDLE = 1;
 /** Two words an opening: handle, length. */
@@ -33,10 +35,11 @@ export class TextFiles {
     this.#texts = new Uint8Array(state.texts);
   }
 
-  /** Keeps a text (cut at 32 KiB) and returns the handle to read it by, 1 or more. */
+  /** Keeps a text (of more than 128 KiB, the lines that fit) and returns the handle to read it by, 1 or more. */
   open(text: string): number {
     const words = this.#words;
-    const encoded = new TextEncoder().encode(text).subarray(0, TEXT_BYTES);
+    const whole = new TextEncoder().encode(text);
+    const encoded = whole.length <= TEXT_BYTES ? whole : whole.subarray(0, whole.lastIndexOf(NEWLINE, TEXT_BYTES - 1) + 1);
     lock(words, LOCK);
     const handle = words[NEXT_HANDLE]!;
     words[NEXT_HANDLE] = handle === 0x7fffffff ? 1 : handle + 1;

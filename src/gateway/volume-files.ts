@@ -248,7 +248,7 @@ export class VolumeFiles implements FileSystem {
     if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) return -errno.EIO;
     cache.counters[COUNTER.flushes]! += 1;
     const sequence = cache.log.requestFlush();
-    if (cache.log.isDurable(sequence)) return 0;
+    if (cache.log.isFlushed(sequence)) return 0;
     this.#tuple[0] = slot.index;
     this.#tuple[1] = sequence | 0;
     this.#tuple[2] = Math.floor(sequence / 2 ** 32);

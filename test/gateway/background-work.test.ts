@@ -231,3 +231,25 @@ test('a collector whose cache device fails frees nothing, and ends all backgroun
   t.false(work.step());
   for (let offset = 0; offset < VOLUME_BYTES; offset += MIB) t.true(sameBytes(volume.read(offset, MIB), payload(1, MIB)));
 });
+
+test('while writing back is paused nothing is, however long, and it goes on when the pause ends', (t) => {
+  const rig = new Rig({ volumeBytes: VOLUME_BYTES });
+  const volume = rig.open({ backing: rig.backing });
+  let isPaused = true;
+  const maintenance = new Maintenance(volume.caches[0]!, rig.backing);
+  const work = new BackgroundWork(
+    maintenance,
+    () => rig.clockMs,
+    new Reports(rig),
+    undefined,
+    () => isPaused,
+  );
+  volume.write(0, payload(1, MIB));
+  volume.flush();
+  for (; rig.clockMs < 60_000; rig.clockMs += 50) t.false(work.step());
+  t.is(volume.dirtyBytes, MIB);
+  t.true(sameBytes(volume.read(0, MIB), payload(1, MIB)));
+  isPaused = false;
+  t.true(work.step());
+  t.is(volume.dirtyBytes, 0);
+});

@@ -4,6 +4,7 @@ import { PcacheError } from '../../src/errors.js';
 import {
   CONTROL_LINE_BYTES_MAX,
   LineReader,
+  SEGMENT_CELLS_MAX,
   encodeControlLine,
   errorBody,
   errorOfBody,
@@ -15,6 +16,10 @@ import {
 const requests: ControlRequest[] = [
   ...(['ping', 'status', 'dm_status', 'flush', 'unmount_check', 'wait_end'] as const).map((op, id) => ({ id, op })),
   { id: 9, op: 'message', gc_percent: 0 },
+  { id: 10, op: 'message', writeback: 'pause' },
+  { id: 11, op: 'message', writeback: 'resume' },
+  { id: 12, op: 'segments', cells: 1 },
+  { id: 13, op: 'segments', cells: SEGMENT_CELLS_MAX },
 ];
 
 test('requests survive the way there', (t) => {
@@ -42,6 +47,13 @@ test('unknown operations, bad ids and bad values are refused', (t) => {
     { id: 1, op: 'message', gc_percent: 91 },
     { id: 1, op: 'message', gc_percent: '50' },
     { id: 1, op: 'message', gc_percent: 1.5 },
+    { id: 1, op: 'message', writeback: 'stop' },
+    { id: 1, op: 'message', writeback: true },
+    { id: 1, op: 'message', writeback: 'pause', gc_percent: 50 },
+    { id: 1, op: 'segments' },
+    { id: 1, op: 'segments', cells: 0 },
+    { id: 1, op: 'segments', cells: SEGMENT_CELLS_MAX + 1 },
+    { id: 1, op: 'segments', cells: 1.5 },
     [],
     null,
     'status',

@@ -49,7 +49,8 @@ function sendRaw(path: string, bytes: string): Promise<string> {
 
 test('every operation is answered', async (t) => {
   let percent = -1;
-  const { path } = await serve(t, { setGcPercent: (value) => (percent = value) });
+  const orders: boolean[] = [];
+  const { path } = await serve(t, { setGcPercent: (value) => (percent = value), setWritebackPaused: (isPaused) => orders.push(isPaused) });
   t.is(statSync(path).mode & 0o777, 0o600);
   const client = await ControlClient.connect(path);
   t.deepEqual(await client.request({ op: 'ping' }), { pid: process.pid });
@@ -58,6 +59,10 @@ test('every operation is answered', async (t) => {
   t.deepEqual(await client.request({ op: 'unmount_check' }), { users: ['fio (12)'] });
   t.is(await client.request({ op: 'message', gc_percent: 33 }), null);
   t.is(percent, 33);
+  t.is(await client.request({ op: 'message', writeback: 'pause' }), null);
+  t.is(await client.request({ op: 'message', writeback: 'resume' }), null);
+  t.deepEqual(orders, [true, false]);
+  t.like(await client.request({ op: 'segments', cells: 7 }), { seg_total: 2, cells: 'LLLLLLL' });
   client.close();
 });
 

@@ -24,7 +24,7 @@ test('options of several -o and several to one -o add up, a later one wins', (t)
   const options = parseMountOptions([
     'workers=4,gc_percent=60',
     'workers=8,ro',
-    'uid=1000,gid=0,umask=027,allow_other,kernel_cache,adopt,poll_us=20',
+    'uid=1000,gid=0,umask=027,allow_other,kernel_cache,adopt,poll_us=20,metrics_listen=[::1]:9464',
   ]);
   t.deepEqual(options, {
     transport: 'dev-fuse',
@@ -37,6 +37,7 @@ test('options of several -o and several to one -o add up, a later one wins', (t)
     gid: 0,
     umask: 0o27,
     kernelCache: true,
+    metricsListen: { host: '::1', port: 9464 },
     adopt: true,
   });
 });

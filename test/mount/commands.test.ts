@@ -6,7 +6,8 @@ import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';
 import { noLoopDevices } from '../support/loop.js';
-import { lacking, runOk, digestOf } from '../support/mounted-commands.js';
+import { lacking, runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
+import { parseMetrics } from '../support/metrics-text.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
 
 const O_RDWR = 2;
@@ -23,6 +24,8 @@ mountTest('stats.json, status --json and the metrics say the same', undefined, a
   const user = gateway.client();
   await write(gateway, user, 0, pattern(MIB, 1));
   await gateway.ok('flush', gateway.mountpoint);
+  // The one figure that goes on changing when nothing happens any more.
+  await waitUntil(async () => (await gateway.status()).writeback_bytes_per_s === 0, 'the rate of writing back is 0');
   const stats = JSON.parse((await user.call('readFile', join(gateway.mountpoint, 'stats.json'))).toString()) as StatusSnapshot;
   const status = await gateway.status();
   t.deepEqual(stats, status);
@@ -32,20 +35,7 @@ mountTest('stats.json, status --json and the metrics say the same', undefined, a
   t.is(status.engine_pid, gateway.pids.engine);
 
   const metrics = Buffer.from(await user.call('readFile', join(gateway.mountpoint, 'metrics'))).toString();
-  const samples = new Map<string, number>();
-  const types = new Map<string, string>();
-  for (const line of metrics.trimEnd().split('\n')) {
-    const type = /^# TYPE ([a-z_]+) (counter|gauge)$/.exec(line);
-    const sample = /^([a-z_]+)(?:\{([a-z_]+="(?:[^"\\\n]|\\[\\"n])*",?)*\})? (-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)$/.exec(line);
-    if (type !== null) types.set(type[1]!, type[2]!);
-    else if (sample !== null) samples.set(sample[1]!, Number(sample[3]));
-    else t.regex(line, /^# HELP [a-z_]+ \S/);
-  }
-  t.true(samples.size > 20);
-  t.deepEqual(
-    [...samples.keys()].filter((name) => !types.has(name)),
-    [],
-  );
+  const { samples } = parseMetrics(metrics);
   t.is(samples.get('pcache_volume_bytes'), status.volume_bytes);
   t.is(samples.get('pcache_dirty_bytes'), 0);
   t.is(samples.get('pcache_segments_used'), status.segs_used);
