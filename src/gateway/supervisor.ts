@@ -1,5 +1,5 @@
-// The supervisor: a small process that opens and locks both devices, mounts, holds every FUSE descriptor, and keeps an engine running on them, and a
-// spare one beside it. Requests in progress belong to the open descriptors, so an engine may die and its successor answers them: users notice nothing.
+// The supervisor: a small process that opens and locks both devices, mounts, holds every FUSE descriptor, and keeps an engine running on them, and
+// spare ones beside it. Requests in progress belong to the open descriptors, so an engine may die and its successor answers them: users notice nothing.
 //
 // Invariants:
 // - The supervisor never touches the mount itself, only the kernel's tables about it, so it can't hang on its own file system.
@@ -39,7 +39,7 @@ import {
   type RuntimeEntry,
   type RuntimePaths,
 } from './runtime-files.js';
-import { SpareEngine } from './spare-engine.js';
+import { SpareEngines } from './spare-engines.js';
 import { takeMountAway } from './take-mount-away.js';
 
 export interface ReadyFacts {
@@ -86,7 +86,7 @@ export class Supervisor {
   readonly #paths: RuntimePaths;
   readonly #startedMs = Date.now();
   readonly #restarts: RestartPolicy;
-  readonly #spare: SpareEngine;
+  readonly #spares: SpareEngines;
   #engineRestarts = 0;
   #cache: MappedCacheDevice | undefined;
   #backing: FileBackingDevice | undefined;
@@ -117,7 +117,7 @@ export class Supervisor {
     this.#negotiate = parts.negotiate ?? negotiate;
     this.#whyNoRings = parts.whyNoRings ?? whyNoRings;
     this.#transport = plan.options.transport;
-    this.#spare = new SpareEngine(() => new EngineChild(this.#engineMain, { ...plan.options, isAwaited: false }), log);
+    this.#spares = new SpareEngines(() => new EngineChild(this.#engineMain, { ...plan.options, isAwaited: false }), log);
     this.#paths = runtimePaths(plan.mountpoint, makeRuntimeDirectory(plan.runtimeDirectory));
   }
 
@@ -260,7 +260,7 @@ export class Supervisor {
       this.#connection ??= connectionNumber(this.#plan.mountpoint);
       this.#events.ready({ enginePid: engine.pid, volumeBytes: message.volumeBytes, note: this.#note });
     }
-    if (this.#survivesEngineDeath) this.#spare.want();
+    if (this.#survivesEngineDeath) this.#spares.want();
   }
 
   /** Its successor takes over now, if there is to be one. Anything else has time until the engine is gone. */
@@ -268,7 +268,7 @@ export class Supervisor {
     if (this.#engine !== engine || engine.said?.type === 'ended' || !this.#served || !this.#survivesEngineDeath) return;
     if (!this.#restarts.shouldRestart(performance.now())) return;
     this.#engineRestarts++;
-    const spare = this.#spare.take();
+    const spare = this.#spares.take();
     this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }), engine);
     // Only now: writing to the log takes longer than starting.
     this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
@@ -323,7 +323,7 @@ export class Supervisor {
     // If it was never started; otherwise it is gone.
     this.#first.child.kill();
     await this.#first.child.ended;
-    await this.#spare.end();
+    await this.#spares.end();
     await Promise.all([...this.#engines].map((engine) => engine.ended));
     for (const fd of this.#session?.fds ?? []) closeSync(fd);
     this.#backing?.close();

@@ -1,9 +1,12 @@
-// The engine that waits beside the one that works, with real processes; the engines are fakes.
+// The engines that wait beside the one that works. First with real processes, in which the engines are fakes; then how many there are, without processes.
 
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 import { open } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import anyTest, { type ExecutionContext } from 'ava';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
+import { createLog } from '../../src/gateway/log.js';
+import { SpareEngines, type Spare } from '../../src/gateway/spare-engines.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { FakeGateway, waitFor, within } from './fake-gateway.js';
 
@@ -37,7 +40,7 @@ async function spareOf(gateway: FakeGateway): Promise<number> {
   return spare!;
 }
 
-test('a spare holds nothing of the volume, goes on where the engine died, and is followed by another', async (t) => {
+test('a spare holds nothing of the volume, goes on where the engine died, and is followed by others', async (t) => {
   const gateway = await FakeGateway.serving(t);
   const spare = await spareOf(gateway);
   t.not(spare, gateway.entry?.engine_pid);
@@ -52,8 +55,9 @@ test('a spare holds nothing of the volume, goes on where the engine died, and is
   await file.close();
   t.is(gateway.entry?.engine_pid, spare);
   t.regex(textOf(`/proc/${spare}/cmdline`), /^pcache-engine/);
-  t.not(await spareOf(gateway), spare);
-  t.is(sparesOf(gateway.supervisor.pid!).length, 1);
+  // It may not have been the last to die.
+  await waitFor(() => sparesOf(gateway.supervisor.pid!).length === 2, 'there are two others');
+  t.false(sparesOf(gateway.supervisor.pid!).includes(spare));
 });
 
 test('a spare that dies is replaced, and the engine does not notice', async (t) => {
@@ -63,7 +67,7 @@ test('a spare that dies is replaced, and the engine does not notice', async (t) 
   process.kill(spare, 'SIGKILL');
   await waitFor(() => sparesOf(gateway.supervisor.pid!).some((pid) => pid !== spare), 'there is another');
   t.is(gateway.entry?.engine_pid, engine);
-  t.regex(gateway.log(), /the spare engine died/);
+  t.regex(gateway.log(), /a spare engine died/);
 });
 
 test('signals leave a spare alone', async (t) => {
@@ -90,4 +94,70 @@ test('a spare ends when its supervisor is killed', async (t) => {
   const spare = await spareOf(gateway);
   gateway.supervisor.kill('SIGKILL');
   await t.notThrowsAsync(waitFor(() => startTicksOf(spare) === undefined, 'the spare ends'));
+});
+
+class FakeSpare implements Spare {
+  readonly pid = 1;
+  hasEnded = false;
+  readonly ended: Promise<string>;
+  #end: (how: string) => void = () => undefined;
+
+  constructor() {
+    this.ended = new Promise((resolve) => (this.#end = resolve));
+  }
+
+  kill(): void {
+    this.hasEnded = true;
+    this.#end('killed');
+  }
+}
+
+function fakeSpares(times: { calmMs: number; nextMs: number; afterDeathMs: number }): {
+  made: FakeSpare[];
+  spares: SpareEngines<FakeSpare>;
+} {
+  const made: FakeSpare[] = [];
+  const make = (): FakeSpare => {
+    const spare = new FakeSpare();
+    made.push(spare);
+    return spare;
+  };
+  return { made, spares: new SpareEngines(make, createLog({ name: 'test', level: 'silent', format: 'json' }), times) };
+}
+
+const living = (made: readonly FakeSpare[]): number => made.filter(({ hasEnded }) => !hasEnded).length;
+
+anyTest('there is one spare; after a death two, one after the other, and after a while one again', async (t) => {
+  const { made, spares } = fakeSpares({ calmMs: 1, nextMs: 1, afterDeathMs: 400 });
+  spares.want();
+  await delay(50);
+  t.is(made.length, 1);
+  t.is(spares.take(), made[0]);
+  t.is(spares.take(), undefined);
+  spares.want();
+  await waitFor(() => made.length === 3, 'there are two');
+  await delay(50);
+  t.is(made.length, 3);
+  await waitFor(() => made[2]!.hasEnded, 'one is let go');
+  t.is(spares.take(), made[1]);
+  t.false(made[1]!.hasEnded);
+  await spares.end();
+});
+
+anyTest('a spare that died is not taken, the next one is; none is made, and none lives, after the end', async (t) => {
+  const { made, spares } = fakeSpares({ calmMs: 1, nextMs: 1, afterDeathMs: 60_000 });
+  t.is(spares.take(), undefined);
+  spares.want();
+  await waitFor(() => made.length === 2, 'there are two');
+  made[0]!.kill();
+  t.is(spares.take(), made[1]);
+  made[1]!.kill();
+  spares.want();
+  await waitFor(() => living(made) === 2, 'there are two again');
+  await spares.end();
+  t.is(living(made), 0);
+  const { length } = made;
+  spares.want();
+  await delay(50);
+  t.is(made.length, length);
 });
