@@ -81,10 +81,20 @@ const HEAD = String.raw`# Completion of pcache for bash, made by: pcache complet
 
 # Prints where volumes are mounted, a line each.
 _pcache_mounts() {
-  local device point type rest
-  while read -r device point type rest; do
+  local point type
+  while read -r _ point type _; do
     if [[ $type == fuse.pcache && $point != *'\012'* ]]; then printf '%b\n' "$point"; fi
   done </proc/self/mounts
+}
+
+# Prints the names of configurations, a line each.
+_pcache_configs() {
+  local folder file
+  for folder in "${'${'}PCACHE_CONFIG_DIR:-/etc/pcache}" "${'${'}XDG_CONFIG_HOME:-$HOME/.config}/pcache"; do
+    for file in "$folder"/*.{yaml,yml,json}; do
+      if [[ -e $file ]]; then file=${'${'}file##*/}; printf '%s\n' "${'${'}file%.*}"; fi
+    done
+  done
 }
 `;
 
@@ -101,6 +111,12 @@ _pcache_mount_points() {
   while IFS= read -r point; do
     if [[ $point == "$typed"* ]]; then COMPREPLY+=("$point"); fi
   done < <(_pcache_mounts)
+  compopt -o filenames 2>/dev/null
+}
+
+_pcache_files() {
+  local file
+  while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$current")
   compopt -o filenames 2>/dev/null
 }
 
@@ -123,8 +139,12 @@ _pcache_place() {
     mounts) _pcache_mount_points ;;
     mounts-or-files)
       _pcache_mount_points
-      local file
-      while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$current")
+      _pcache_files
+      ;;
+    configs) _pcache_words "$(_pcache_configs)" ;;
+    configs-or-files)
+      _pcache_words "$(_pcache_configs)"
+      _pcache_files
       ;;
     mount-options) _pcache_mount_options ;;
   esac

@@ -103,6 +103,10 @@ function valuesOf({ kind, words }: Place): string | undefined {
       return `-f -a '(__pcache_mounts)'`;
     case 'mounts-or-files':
       return `-F -a '(__pcache_mounts)'`;
+    case 'configs':
+      return `-f -a '(__pcache_configs)'`;
+    case 'configs-or-files':
+      return `-F -a '(__pcache_configs)'`;
     case 'mount-options':
       return `-f -a '(__pcache_mount_options)'`;
     case 'words':
@@ -128,6 +132,16 @@ const HEAD = String.raw`# Completion of pcache for fish, made by: pcache complet
 function __pcache_mounts
   string match -r '^\S+ \S+ fuse\.pcache ' </proc/self/mounts | while read -l device point rest
     printf '%b\t%s\n' $point volume
+  end
+end
+
+# Prints the names of configurations, a line each.
+function __pcache_configs
+  set -l folders /etc/pcache ~/.config/pcache
+  set -q XDG_CONFIG_HOME; and set folders[2] $XDG_CONFIG_HOME/pcache
+  set -q PCACHE_CONFIG_DIR; and set folders[1] $PCACHE_CONFIG_DIR
+  for file in $folders/*.yaml $folders/*.yml $folders/*.json
+    string replace -r '^.*/(.*)\.[a-z]+$' '$1\tconfiguration' $file
   end
 end
 `;

@@ -3,7 +3,7 @@
 import { mountOptionRows } from '../gateway/mount-options.js';
 import type { ArgumentNode, CommandNode, OptionNode } from './command-tree.js';
 
-export type PlaceKind = 'files' | 'mounts' | 'mounts-or-files' | 'mount-options' | 'words' | 'none';
+export type PlaceKind = 'files' | 'mounts' | 'mounts-or-files' | 'configs' | 'configs-or-files' | 'mount-options' | 'words' | 'none';
 
 export interface Place {
   readonly kind: PlaceKind;
@@ -28,6 +28,8 @@ export function placeOfArgument({ path }: CommandNode, { name, choices }: Argume
   if (choices !== undefined) return words(choices);
   if (path[0] === 'message' && name === 'name') return words(messageNames);
   if (path[0] === 'message' && name === 'value') return plain('none');
+  if (path[0] === 'config' && name === 'name') return plain(path[1] === 'init' ? 'none' : 'configs');
+  if (path[0] === 'mount' && name === 'cache') return plain('configs-or-files');
   // A volume that is to be mounted is not mounted yet.
   if (path[0] === 'mount' || !name.includes('mountpoint')) return plain('files');
   return plain(name === 'mountpoint' ? 'mounts' : 'mounts-or-files');

@@ -73,6 +73,10 @@ function actionOf({ kind, words }: Place): string {
       return '_pcache_mounts';
     case 'mounts-or-files':
       return '_pcache_mounts_or_files';
+    case 'configs':
+      return '_pcache_configs';
+    case 'configs-or-files':
+      return '_pcache_configs_or_files';
     case 'mount-options':
       return '_pcache_mount_options';
     case 'words':
@@ -114,6 +118,16 @@ _pcache_mounts() {
     if [[ $type == fuse.pcache ]]; then points+=("${'${'}(g:o:)point}"); fi
   done </proc/self/mounts
   _wanted volumes expl 'mounted volume' compadd -a points
+}
+
+_pcache_configs() {
+  local -a names
+  names=("${'${'}PCACHE_CONFIG_DIR:-/etc/pcache}"/*.(yaml|yml|json)(N:t:r) "${'${'}XDG_CONFIG_HOME:-$HOME/.config}"/pcache/*.(yaml|yml|json)(N:t:r))
+  _wanted configurations expl configuration compadd -a names
+}
+
+_pcache_configs_or_files() {
+  _alternative 'configurations:configuration:_pcache_configs' 'files:cache:_files'
 }
 
 _pcache_mounts_or_files() {

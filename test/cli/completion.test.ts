@@ -53,12 +53,14 @@ async function makeScript(t: ExecutionContext, shell: Shell, table: 'given' | 'r
   writeFileSync(mounts, MOUNTS);
   mkdirSync(join(files, 'folder'), { recursive: true });
   for (const name of ['cache.pmem', 'cache two', 'disk.img']) writeFileSync(join(files, name), '');
+  mkdirSync(join(folder, 'configurations'));
+  for (const name of ['images.yaml', 'builds.json', 'notes.txt']) writeFileSync(join(folder, 'configurations', name), '');
   return { script, folder: files };
 }
 
 function run(command: string, args: readonly string[], cwd: string): Promise<string> {
   return new Promise((resolve, reject) => {
-    const env = { PATH: process.env.PATH, HOME: cwd, TERM: 'dumb', LANG: 'C.UTF-8' };
+    const env = { PATH: process.env.PATH, HOME: cwd, TERM: 'dumb', LANG: 'C.UTF-8', PCACHE_CONFIG_DIR: join(cwd, '..', 'configurations') };
     execFile(command, args, { cwd, env, timeout: TIMEOUT_MS, killSignal: 'SIGKILL' }, (error, stdout, stderr) => {
       if (error === null && stderr === '') resolve(stdout);
       else reject(new Error(`${command}: ${error?.message ?? ''}\n${stdout}\n${stderr}`));
@@ -162,6 +164,19 @@ withShell('bash', 'bash completes where volumes are mounted, blanks and all', as
   t.deepEqual(await inBash(at, 'umount', '/mnt/vol', ''), []);
 });
 
+withShell('bash', 'bash completes names of configurations where one can be mounted', async (t) => {
+  const at = await makeScript(t, 'bash');
+  t.deepEqual((await inBash(at, 'mount', '')).sort(), ['builds', 'cache two', 'cache.pmem', 'disk.img', 'folder', 'images']);
+  t.deepEqual(await inBash(at, 'mount', 'im'), ['images']);
+  t.deepEqual(await inBash(at, 'mount', 'cache.pmem', 'im'), []);
+});
+
+const noShellcheck = spawnSync('shellcheck', ['--version'], { timeout: TIMEOUT_MS }).status !== 0;
+(noShellcheck ? anyTest.skip : anyTest)(`shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`, async (t) => {
+  const at = await makeScript(t, 'bash', 'real');
+  t.is(await run('shellcheck', ['--shell=bash', at.script], at.folder), '');
+});
+
 withFuse(`bash completes a real mount${noFuse === undefined ? '' : ` (skipped: ${noFuse})`}`, async (t) => {
   const gateway = await FakeGateway.serving(t);
   const at = await makeScript(t, 'bash', 'real');
@@ -181,6 +196,7 @@ withShell('zsh', 'zsh takes the script and completes commands, options, mount op
     ['pcache mount -o workers=2,transp', 'pcache mount -o workers=2,transport='],
     ['pcache completion f', 'pcache completion fish'],
     ['pcache check disk', 'pcache check disk.img'],
+    ['pcache mount im', 'pcache mount images'],
   ];
   const found = await inZsh(
     at,
@@ -205,6 +221,7 @@ withShell('fish', 'fish takes the script and completes commands, options, mount 
   t.deepEqual(await inFish(at, 'pcache mount -o workers=2,ro'), ['workers=2,ro']);
   t.deepEqual(await inFish(at, 'pcache completion '), ['bash', 'fish', 'zsh']);
   t.deepEqual(await inFish(at, 'pcache check disk'), ['disk.img']);
+  t.deepEqual(await inFish(at, 'pcache mount i'), ['images']);
   t.deepEqual(await inFish(at, 'pcache check --back'), ['--backing', '--backup']);
   for (const node of allNodes(tree)) {
     const offered = await inFish(at, ['pcache', ...node.path, '-'].join(' '));
