@@ -121,7 +121,7 @@ export interface CachedVolume extends AsyncDisposable {
   /**
    * Writes to the backing device, durably, everything that was written before the call; after it, and while nothing else is written, the cache may be lost.
    * Until then `dirtyBytes` tells how far it is. Rejects with `io` or `no-space` if either device fails: nothing is lost by that, and what is left is tried
-   * again. An abort does not stop it, only the hurry.
+   * again. An abort does not stop it.
    */
   writeBackAll(options?: CallOptions): Promise<void>;
   /** What the cache does, at this moment; read from memory that the threads share, without waiting for anything. Never throws. */
