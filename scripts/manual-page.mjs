@@ -130,8 +130,7 @@ function commandSection(node) {
     ...(options.length === 0 ? [] : optionList(options)),
     ...lines.flatMap((line) => ['.Pp', ...textLines(sentence(line))]),
     ...tables.flatMap(({ title, rows }) => [
-      '.Pp',
-      ...(title === undefined ? [] : textLines(`${title}:`)),
+      ...(title === undefined ? [] : ['.Pp', ...textLines(`${title}:`)]),
       ...tagList(rows.map(([term, help]) => [termText(term), help])),
     ]),
   ];

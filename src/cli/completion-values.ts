@@ -20,14 +20,15 @@ export interface MountOptionChoice {
 }
 
 /** What `pcache message` tunes; it checks its arguments itself, so commander does not know these. */
-export const messageNames: readonly string[] = ['gc_percent'];
+export const messageNames: readonly string[] = ['gc_percent', 'writeback'];
+const writebackOrders: readonly string[] = ['pause', 'resume'];
 
 const FILE_VALUE = /^(?:file|path|folder|directory|cache|backing)$/;
 
 export function placeOfArgument({ path }: CommandNode, { name, choices }: ArgumentNode): Place {
   if (choices !== undefined) return words(choices);
   if (path[0] === 'message' && name === 'name') return words(messageNames);
-  if (path[0] === 'message' && name === 'value') return plain('none');
+  if (path[0] === 'message' && name === 'value') return words(writebackOrders);
   if (path[0] === 'config' && name === 'name') return plain(path[1] === 'init' ? 'none' : 'configs');
   if (path[0] === 'mount' && name === 'cache') return plain('configs-or-files');
   // A volume that is to be mounted is not mounted yet.

@@ -137,7 +137,8 @@ withShell('bash', 'bash completes values of options, and knows where an argument
   t.deepEqual(await inBash(at, 'format', '--size', ''), []);
   t.deepEqual(await inBash(at, 'completion', ''), ['bash', 'zsh', 'fish']);
   t.deepEqual(await inBash(at, 'completion', 'bash', ''), []);
-  t.deepEqual(await inBash(at, 'message', '/mnt/vol', 'gc'), ['gc_percent']);
+  t.deepEqual(await inBash(at, 'message', '/mnt/vol', ''), ['gc_percent', 'writeback']);
+  t.deepEqual(await inBash(at, 'message', '/mnt/vol', 'writeback', 'p'), ['pause']);
 });
 
 withShell('bash', 'bash completes mount options one by one, and the values of transport', async (t) => {
