@@ -34,6 +34,7 @@ const OWNERS: Readonly<Record<string, RegExp>> = {
   pino: /^src\/gateway\/log\.ts$/,
   commander: /^src\/cli\//,
   'cli-progress': /^src\/cli\//,
+  yaml: /^src\/cli\/config/,
   '@node-rs/crc32': /^src\/media\/crc32c\.ts$/,
 };
 

@@ -9,6 +9,8 @@ export interface GlobalOptions {
   json: boolean;
   quiet: boolean;
   logLevel: LogLevel;
+  /** Whether the command line says it; otherwise a configuration may. */
+  isLogLevelGiven?: boolean;
 }
 
 export interface CommandContext {

@@ -13,6 +13,7 @@ export const commandRows: readonly CommandRow[] = [
   { name: 'demo', summary: 'show it all on a small example: write, crash, recover, verify', load: () => import('./demo.js') },
   { name: 'format', summary: 'make a cache', load: () => import('./format.js') },
   { name: 'mount', summary: 'serve a cached volume as a file', load: () => import('./mount.js') },
+  { name: 'config', summary: 'write and check configurations of mounts; install the service', load: () => import('./config.js') },
   { name: 'umount', summary: 'end a mount in order', load: () => import('./umount.js') },
   { name: 'status', summary: 'show the state of one cache or of all mounted ones', load: () => import('./status.js') },
   { name: 'flush', summary: 'write everything dirty back to the backing device', load: () => import('./flush.js') },
@@ -21,5 +22,7 @@ export const commandRows: readonly CommandRow[] = [
   { name: 'check', summary: 'read every structure of a cache and say what is wrong', load: () => import('./check.js') },
   { name: 'dump', summary: 'print what is on the media of a cache', load: () => import('./dump.js') },
   { name: 'recover', summary: 'write dirty data to the backing device without mounting', load: () => import('./recover.js') },
+  { name: 'mount-helper', summary: 'what mount(8) runs to mount', hidden: true, load: () => import('./mount-helper.js') },
+  { name: 'umount-helper', summary: 'what umount(8) runs to unmount', hidden: true, load: () => import('./umount-helper.js') },
   { name: 'completion', summary: 'print a script that completes command lines in a shell', load: () => import('./completion.js') },
 ];

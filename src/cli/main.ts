@@ -53,6 +53,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
       context.globals.json = options.json === true;
       context.globals.quiet = options.quiet === true;
       context.globals.logLevel = options.logLevel;
+      context.globals.isLogLevelGiven = program.getOptionValueSource('logLevel') === 'cli';
     });
   program.addHelpText(
     'after',
@@ -94,7 +95,7 @@ function nameUsageErrors(command: Command): void {
 }
 
 function unknownCommand(name: string): PcacheError {
-  const names = commandRows.map((row) => row.name);
+  const names = commandRows.filter((row) => row.hidden !== true).map((row) => row.name);
   const guess = nearest(name, names);
   return new PcacheError('usage', `${name}: unknown command`, {
     hint: guess === undefined ? 'pcache --help lists the commands.' : `Did you mean ${guess}?`,

@@ -1,47 +1,67 @@
 // `pcache mount`: checks what can be checked, then starts a supervisor in the background and waits until the volume can be read, or becomes
-// the supervisor itself with --foreground.
+// the supervisor itself with --foreground. What is to be mounted stands on the command line, or in a configuration file, which the command line goes before.
 
 import { fork, type ChildProcess } from 'node:child_process';
-import { closeSync, constants, existsSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, existsSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError, messageOf } from '../errors.js';
+import { mountAt } from '../fuse/mountinfo.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
 import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
 import type { MountMessage, MountOutcome, MountPlan } from '../gateway/process-messages.js';
-import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths } from '../gateway/runtime-files.js';
+import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { supervisorMain } from '../gateway/supervisor-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { PCACHE_FILE_SYSTEM_TYPE } from './gateway-of.js';
+import { mountLogOf, withLogAsStderr, type MountLog } from './mount-log.js';
+import { levelGiven, settingsOf, type MountSettings } from './mount-settings.js';
 import { addMetricsListen } from './metrics-listen.js';
 import type { Output } from './output.js';
+import { takeServicePlan } from './service-plan.js';
 import { formatSize } from './size.js';
 
 /** Replaying the log of the largest cache takes minutes; nothing that works takes this long. */
 const READY_TIMEOUT_MS = 15 * 60_000;
+/** How long a mount that was just unmounted may take to close its log. */
+const PREDECESSOR_TIMEOUT_MS = 60_000;
+const PREDECESSOR_POLL_MS = 50;
+const PREDECESSOR_NOTE_MS = 1000;
 
 interface MountCommandOptions {
   options?: string[];
   foreground?: true;
+  log?: string;
+  configDir?: string;
 }
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .argument('<cache>', 'the cache: a file or block device that `pcache format` or the kernel made')
-    .argument('<backing>', 'the slow device or file below')
-    .argument('<mountpoint>', 'an empty directory, which gets volume.img, or an empty file, which becomes the volume')
+    .usage('[options] <cache> <backing> <mountpoint>\n       pcache mount [options] NAME')
+    .argument('<cache>', 'the cache: a file or block device that `pcache format` or the kernel made; or the NAME of /etc/pcache/NAME.yaml')
+    .argument('[backing]', 'the slow device or file below')
+    .argument('[mountpoint]', 'an empty directory, which gets volume.img, or an empty file, which becomes the volume')
     .option('-o, --options <list>', 'mount options, separated by commas (see below)', collect)
     .option('--foreground', 'stay in the foreground; Ctrl-C unmounts')
+    .option('--log <target>', 'where the log goes: stderr, journal or a file (default: a file of its own; stderr with --foreground)')
+    .option('--config-dir <folder>', 'where NAME.yaml is (default: /etc/pcache)')
     .description('Serves the volume that cache and backing device make together. Returns when it can be read.')
-    .action((cache: string, backing: string, mountpoint: string, options: MountCommandOptions) =>
-      mount(context, cache, backing, mountpoint, options),
-    );
+    .action(async (cache: string, backing: string | undefined, mountpoint: string | undefined, options: MountCommandOptions) => {
+      const settings = await settingsOf([cache, backing, mountpoint], options, levelGiven(context));
+      await mount(context, settings, options.foreground === true);
+    });
   addMetricsListen(command);
   const width = Math.max(...mountOptionRows.map(optionTerm).map((term) => term.length));
   const rows = mountOptionRows.map((row) => `  ${optionTerm(row).padEnd(width)}  ${row.help}`);
   command.addHelpText('after', `\nMount options:\n${rows.join('\n')}`);
-  addExample(command, 'pcache mount /fast/cache.pmem /dev/sdb /mnt/vol', 'pcache mount cache.pmem disk.img vol -o workers=4,gc_percent=60');
+  addExample(
+    command,
+    'pcache mount /fast/cache.pmem /dev/sdb /mnt/vol',
+    'pcache mount cache.pmem disk.img vol -o workers=4,gc_percent=60',
+    'pcache mount vol --foreground',
+  );
 }
 
 function optionTerm(row: { name: string; value?: string }): string {
@@ -52,38 +72,60 @@ function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value];
 }
 
-async function mount(
-  context: CommandContext,
-  cache: string,
-  backing: string,
-  mountpoint: string,
-  options: MountCommandOptions,
-): Promise<void> {
-  const mountOptions = parseMountOptions(options.options ?? []);
-  const checked = checkMount(cache, backing, mountpoint, mountOptions.transport);
+/** Mounts, and returns when the volume can be read; in the foreground, when it is unmounted. Throws PcacheError, and leaves nothing then. */
+export async function mount(context: CommandContext, settings: MountSettings, isForeground: boolean): Promise<void> {
+  const mountOptions = parseMountOptions(settings.options);
+  const checked = checkMount(settings.cache, settings.backing, settings.mountpoint, mountOptions.transport);
+  await predecessorsGone(checked, context.output);
   refuseIfServed(checked);
+  const runtimeDirectory = makeRuntimeDirectory();
+  const log = mountLogOf(settings.log, checked.mountpoint, runtimePaths(checked.mountpoint, runtimeDirectory).log, isForeground);
   const plan: MountPlan = {
     ...checked,
     options: mountOptions,
-    runtimeDirectory: makeRuntimeDirectory(),
-    logLevel: context.globals.logLevel,
-    logFormat: options.foreground === true ? 'text' : 'json',
+    runtimeDirectory,
+    logLevel: settings.logLevel,
+    logFormat: log.format,
+    logFile: log.file,
+    fsName: settings.fsName,
+    service: takeServicePlan(),
   };
   try {
-    await serve(context, plan, options.foreground === true);
+    await serve(context, plan, log, isForeground);
   } catch (error) {
     throw withHintIfUsed(error, checked);
   }
 }
 
-async function serve(context: CommandContext, plan: MountPlan, isForeground: boolean): Promise<void> {
+async function serve(context: CommandContext, plan: MountPlan, log: MountLog, isForeground: boolean): Promise<void> {
   if (isForeground) {
     const { supervise } = await import('../gateway/supervisor-process.js');
-    const status = await supervise(plan, { ready: (facts) => report(context.output, plan, { supervisorPid: process.pid, ...facts }) });
+    const ready = (facts: ReadyFacts): void => report(context.output, plan, { supervisorPid: process.pid, ...facts });
+    const status = await withLogAsStderr(log, () => supervise(plan, { ready }));
     context.exitStatus = status === 0 ? 0 : 1;
   } else {
-    const outcome = await startInBackground(plan);
+    const outcome = await startInBackground(plan, log);
     report(context.output, plan, outcome);
+  }
+}
+
+/** umount(8) does not wait for the daemon, so one may still be closing its log here. Returns too if that takes too long. */
+async function predecessorsGone({ cachePath, backingPath, mountpoint }: CheckedMount, output: Output): Promise<void> {
+  const isEnding = (entry: RuntimeEntry): boolean => {
+    const isOurs = entry.mountpoint === mountpoint || entry.cache === cachePath || entry.backing === backingPath;
+    // One that is just starting has no engine yet.
+    return isOurs && entry.engine_pid !== 0 && isRunning(entry) && mountAt(entry.mountpoint)?.type !== PCACHE_FILE_SYSTEM_TYPE;
+  };
+  const deadlineMs = performance.now() + PREDECESSOR_TIMEOUT_MS;
+  const noteMs = performance.now() + PREDECESSOR_NOTE_MS;
+  let isNoted = false;
+  const findEnding = (): RuntimeEntry | undefined => listEntries().find(isEnding);
+  for (let ending = findEnding(); ending !== undefined && performance.now() < deadlineMs; ending = findEnding()) {
+    if (!isNoted && performance.now() > noteMs) {
+      output.warn(`${mountpoint}: waiting for the last daemon (${ending.supervisor_pid}): it is closing its log, or still has users`);
+      isNoted = true;
+    }
+    await delay(PREDECESSOR_POLL_MS);
   }
 }
 
@@ -117,27 +159,19 @@ function report(output: Output, plan: MountPlan, facts: Omit<ReadyOutcome, 'type
   output.result(result, () => `${volume}: ${formatSize(facts.volumeBytes)}, ${basename(plan.cachePath)} in front of ${plan.backingPath}`);
 }
 
-/** What is in the log's place and is no file is left alone, and not waited for. */
-function openLog(path: string): number {
-  const { O_WRONLY, O_APPEND, O_CREAT, O_NONBLOCK, O_NOFOLLOW } = constants;
-  try {
-    return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_NOFOLLOW, 0o600);
-  } catch (error) {
-    throw systemErrorFrom(path, error);
-  }
-}
-
+type ReadyFacts = Omit<ReadyOutcome, 'type' | 'supervisorPid'>;
 type ReadyOutcome = Extract<MountOutcome, { type: 'ready' }>;
 
 /** Resolves when the volume can be read; otherwise the supervisor has cleaned up and gone before this rejects. */
-async function startInBackground(plan: MountPlan): Promise<ReadyOutcome> {
-  const { log } = runtimePaths(plan.mountpoint, plan.runtimeDirectory);
-  const logFd = openLog(log);
+async function startInBackground(plan: MountPlan, { open, file }: MountLog): Promise<ReadyOutcome> {
+  const ownLog = runtimePaths(plan.mountpoint, plan.runtimeDirectory).log;
+  const log = file ?? ownLog;
+  const logFd = open?.();
   let supervisor: ChildProcess;
   try {
-    supervisor = fork(supervisorMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', logFd, logFd, 'ipc'] });
+    supervisor = fork(supervisorMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', logFd ?? 2, logFd ?? 2, 'ipc'] });
   } finally {
-    closeSync(logFd);
+    if (logFd !== undefined) closeSync(logFd);
   }
   const interrupted = (): void => void supervisor.kill('SIGTERM');
   process.on('SIGINT', interrupted).on('SIGTERM', interrupted);
@@ -145,7 +179,7 @@ async function startInBackground(plan: MountPlan): Promise<ReadyOutcome> {
   try {
     return await outcomeOf(supervisor, plan);
   } catch (error) {
-    if (existsSync(log) && statSync(log).size === 0) rmSync(log, { force: true });
+    if (existsSync(ownLog) && statSync(ownLog).size === 0) rmSync(ownLog, { force: true });
     if (!(error instanceof PcacheError) || error.hint !== undefined || !existsSync(log)) throw error;
     throw new PcacheError(error.code, error.message, { cause: error, hint: `The log is ${log}` });
   } finally {

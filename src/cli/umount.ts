@@ -26,17 +26,19 @@ const POLL_INTERVAL_MS = 20;
 const NEEDED = ['dirty_bytes', 'read_only'] as const;
 
 export function define(command: Command, context: CommandContext): void {
-  const { output } = context;
   command
     .argument('<mountpoint>', 'where the volume is mounted')
     .option('--flush', 'write everything dirty back to the backing device first')
     .description('Unmounts the volume and waits until its daemon is gone. Dirty data stays in the cache unless --flush is given.')
-    .action(async (path: string, options: { flush?: true }) => {
-      const entry = entryToUnmount(path);
-      if (entry === undefined) cleanUpAfterDeath(path, output);
-      else await unmountInOrder(path, entry, options.flush === true, context);
-    });
+    .action((path: string, options: { flush?: true }) => unmount(path, { flush: options.flush === true }, context));
   addExample(command, 'pcache umount /mnt/vol --flush');
+}
+
+/** Throws PcacheError: `busy` if it is in use, and goes on being served. */
+export async function unmount(path: string, { flush }: { flush: boolean }, context: CommandContext): Promise<void> {
+  const entry = entryToUnmount(path);
+  if (entry === undefined) cleanUpAfterDeath(path, context.output);
+  else await unmountInOrder(path, entry, flush, context);
 }
 
 /** Undefined if the daemon is dead and its mount or its files are still there. */

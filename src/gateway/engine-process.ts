@@ -12,13 +12,14 @@ import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
+import { LastFlush } from './last-flush.js';
 import { withDescriptors, type Engine, type EngineProgram, type StartEngine } from './engine.js';
 import { createLog, type Logger } from './log.js';
 import { metricsText } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
 import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
-import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage } from './process-messages.js';
+import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage, type GiveUpFlushMessage } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
 import { takeMountAway } from './take-mount-away.js';
 
@@ -43,7 +44,8 @@ export function runEngineProcess(program: EngineProgram): void {
   process.on('disconnect', endSpare);
   if (!process.connected) endSpare();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
-  process.on('message', (message: EngineStartMessage) => {
+  process.on('message', (message: EngineStartMessage | GiveUpFlushMessage) => {
+    if (message.type !== 'start') return;
     process.title = ENGINE_TITLE;
     process.off('disconnect', endSpare);
     void new EngineProcess(message, isIoFlusher).run(program.start);
@@ -62,7 +64,7 @@ class EngineProcess {
   constructor(message: EngineStartMessage, isIoFlusher: boolean) {
     this.#message = message;
     this.#isIoFlusher = isIoFlusher;
-    this.#log = createLog({ name: 'engine', level: message.logLevel, format: message.logFormat });
+    this.#log = createLog({ name: 'engine', level: message.logLevel, format: message.logFormat, file: message.logFile });
   }
 
   /** Never rejects. */
@@ -129,9 +131,11 @@ class EngineProcess {
     if (this.#ending) return;
     this.#ending = true;
     this.#log.info('unmounted, closing the log');
-    let error: unknown;
+    this.#tell({ type: 'unmounted' });
+    let error: unknown = await this.#flushAtEnd(engine);
     try {
       await engine.stop();
+      this.#sayWhatStays(engine);
     } catch (caught) {
       error = caught;
       this.#log.error({ error: messageOf(caught) }, 'the log could not be closed');
@@ -140,6 +144,25 @@ class EngineProcess {
     await server.end(error === undefined ? engine.snapshot() : asPcacheError(error));
     this.#tell({ type: 'ended', error: error === undefined ? undefined : errorBody(error) });
     exitProcess(error === undefined ? EXIT_DONE : EXIT_FAILED);
+  }
+
+  /** Writes back what is dirty if that is wanted. Returns why not everything was; undefined if it was, or was not wanted (any more). */
+  async #flushAtEnd(engine: Engine): Promise<Error | undefined> {
+    const { options } = this.#message.start;
+    if (!options.flushOnStop || options.readOnly || engine.snapshot().dirty_bytes === 0) return undefined;
+    const flush = new LastFlush(engine, this.#log, (progress) => this.#tell({ type: 'flushing', ...progress }));
+    process.on('message', ({ type }: EngineStartMessage | GiveUpFlushMessage) => {
+      if (type === 'give-up-flush') flush.giveUp();
+    });
+    return flush.run();
+  }
+
+  /** The last word of a log: whether the backing device has everything. */
+  #sayWhatStays(engine: Engine): void {
+    const { cache, backing } = this.#message.start;
+    const { dirty_bytes: dirtyBytes } = engine.snapshot();
+    if (dirtyBytes > 0) this.#log.info({ dirtyBytes }, `the log is closed; ${dirtyBytes} bytes of dirty data stay in ${cache.path}`);
+    else this.#log.info(`the log is closed; everything is on ${backing.path}`);
   }
 
   /** Something is broken, and the state in this process's memory with it. What was acknowledged is in the cache; the next engine finds it. */

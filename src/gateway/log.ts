@@ -1,25 +1,38 @@
-// The log of supervisor and engine. In the background both append JSON lines (pino) to one file, which is their stderr, so that whatever
-// the runtime itself prints while dying stands in its place among them. In the foreground the same records become short lines for people.
+// The log of supervisor and engine: one record an event, with its level. Both append to descriptor 2 of their process (see log-sink). In the background that is
+// one file of JSON lines (pino's); elsewhere the same records become short lines for people, and for the journal lines that start with their level.
 
-import pino, { type DestinationStream, type Logger } from 'pino';
+import pino, { type Logger } from 'pino';
 import type { LogLevel } from './log-level.js';
+import { LogSink } from './log-sink.js';
 
 export type { Logger } from 'pino';
+
+/**
+ * - `json`: lines for programs.
+ * - `text`: lines for people, with the time of day; `dated`: with the date too.
+ * - `journal`: lines for people without a time, which the journal adds, and with their level in front as sd-daemon(3) has it.
+ */
+export type LogFormat = 'json' | 'text' | 'dated' | 'journal';
 
 export interface LogOptions {
   /** `supervisor` or `engine`. */
   readonly name: string;
   readonly level: LogLevel;
-  /** `json`: lines for programs; `text`: lines for people. */
-  readonly format: 'json' | 'text';
+  readonly format: LogFormat;
+  /** The path of the file that descriptor 2 is, if another file may take its place. */
+  readonly file?: string | undefined;
 }
 
-/** Writes to stderr without delay or buffer: a log that is lost when the process dies explains nothing. */
-export function createLog(options: LogOptions): Logger {
-  const json = pino.destination({ dest: 2, sync: true });
+export function createLog({ name, level, format, file }: LogOptions): Logger {
+  const lineOf = (record: string): string => (format === 'json' ? record : textOfRecord(record, format));
+  const noteOfLoss = (count: number, why: string): string => {
+    const msg = `${count} lines of the log are missing here: ${why}`;
+    return lineOf(`${JSON.stringify({ level: pino.levels.values.warn, time: new Date().toISOString(), pid: process.pid, name, msg })}\n`);
+  };
+  const sink = new LogSink(file, noteOfLoss);
   return pino(
-    { name: options.name, level: options.level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
-    options.format === 'json' ? json : textDestination(json),
+    { name, level, base: { pid: process.pid }, timestamp: pino.stdTimeFunctions.isoTime },
+    { write: (record: string) => sink.write(lineOf(record)) },
   );
 }
 
@@ -27,7 +40,7 @@ export function createLog(options: LogOptions): Logger {
 const unsaidFields = new Set(['level', 'time', 'pid', 'name', 'msg']);
 
 /** One record of pino as a line: `12:30:00 warn engine: MESSAGE key=value`. Text that isn't such a record stays as it is. */
-export function textOfRecord(line: string): string {
+export function textOfRecord(line: string, format: Exclude<LogFormat, 'json'> = 'text'): string {
   let record: unknown;
   try {
     record = JSON.parse(line);
@@ -40,11 +53,18 @@ export function textOfRecord(line: string): string {
   const rest = Object.entries(fields)
     .filter(([key]) => !unsaidFields.has(key))
     .map(([key, value]) => ` ${key}=${text(value)}`);
-  const level = pino.levels.labels[Number(fields.level)] ?? 'info';
-  const time = typeof fields.time === 'string' ? fields.time.slice(11, 19) : '';
-  return `${time} ${level} ${text(fields.name ?? 'pcache')}: ${text(fields.msg ?? '')}${rest.join('')}\n`;
+  const message = `${text(fields.name ?? 'pcache')}: ${text(fields.msg ?? '')}${rest.join('')}`.replaceAll(/\s*\n\s*/g, ' | ');
+  const number = Number(fields.level);
+  if (format === 'journal') return `<${syslogLevel(number)}>${message}\n`;
+  const level = pino.levels.labels[number] ?? 'info';
+  const time = typeof fields.time === 'string' ? fields.time : '';
+  return `${format === 'dated' ? time : time.slice(11, 19)} ${level} ${message}\n`;
 }
 
-function textDestination(sink: DestinationStream): DestinationStream {
-  return { write: (line: string) => sink.write(textOfRecord(line)) };
+/** pino's levels as those of syslog(3): critical, error, warning, informational, debug. */
+function syslogLevel(level: number): number {
+  if (level >= pino.levels.values.fatal!) return 2;
+  if (level >= pino.levels.values.error!) return 3;
+  if (level >= pino.levels.values.warn!) return 4;
+  return level >= pino.levels.values.info! ? 6 : 7;
 }

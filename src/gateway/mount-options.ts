@@ -31,6 +31,8 @@ export interface MountOptions {
   metricsListen: ListenAddress | undefined;
   /** Accept a backing device of another identity but the same size. */
   adopt: boolean;
+  /** Write everything dirty back when the volume was unmounted, before the gateway ends. */
+  flushOnStop: boolean;
 }
 
 const WORKERS_MAX = 64;
@@ -116,6 +118,11 @@ export const mountOptionRows: readonly OptionRow[] = [
     help: 'accept another backing device than the one the cache belongs to, if it has the same size',
     apply: (options) => (options.adopt = true),
   },
+  {
+    name: 'flush_on_stop',
+    help: 'write everything dirty back at every orderly end, however it is asked for (for a cache that does not outlive the machine)',
+    apply: (options) => (options.flushOnStop = true),
+  },
 ];
 
 export function defaultMountOptions(): MountOptions {
@@ -132,6 +139,7 @@ export function defaultMountOptions(): MountOptions {
     kernelCache: false,
     metricsListen: undefined,
     adopt: false,
+    flushOnStop: false,
   };
 }
 

@@ -3,7 +3,7 @@
 
 import type { ControlErrorBody } from './control-protocol.js';
 import type { EngineStart } from './engine.js';
-import type { LogOptions } from './log.js';
+import type { LogFormat } from './log.js';
 import type { LogLevel } from './log-level.js';
 import type { MountOptions } from './mount-options.js';
 
@@ -16,7 +16,22 @@ export interface MountPlan {
   readonly options: MountOptions;
   readonly runtimeDirectory: string;
   readonly logLevel: LogLevel;
-  readonly logFormat: LogOptions['format'];
+  /** `json` only for the log among the runtime files, which a mount empties before it writes to it. */
+  readonly logFormat: LogFormat;
+  /** The path of the file that the log goes to, if its user named one. */
+  readonly logFile?: string | undefined;
+  /** What the system's tables show as the source of the mount; undefined: the cache. */
+  readonly fsName?: string | undefined;
+  /** The service manager that wants to hear of this mount. */
+  readonly service?: ServicePlan | undefined;
+}
+
+/** What a service manager told the command line, see sd_notify(3). */
+export interface ServicePlan {
+  /** NOTIFY_SOCKET. */
+  readonly socket: string;
+  /** WATCHDOG_USEC: the service is taken for hung if it says nothing for so many microseconds. Undefined: it is not watched. */
+  readonly watchdogUs: number | undefined;
 }
 
 /** Command line to supervisor. */
@@ -44,7 +59,13 @@ export interface EngineStartMessage {
   /** Where the engine serves its clients. */
   readonly socket: string;
   readonly logLevel: LogLevel;
-  readonly logFormat: LogOptions['format'];
+  readonly logFormat: LogFormat;
+  readonly logFile?: string | undefined;
+}
+
+/** Supervisor to engine, while it writes back at the end (option flush_on_stop): the rest is to stay in the cache. */
+export interface GiveUpFlushMessage {
+  readonly type: 'give-up-flush';
 }
 
 /** Number of that socket in the engine: 0 to 2 as usual, 3 the message channel. */
@@ -58,5 +79,9 @@ export type EngineMessage =
   | { readonly type: 'failed'; readonly error: ControlErrorBody }
   /** Something broke; the process ends at once and must be replaced. */
   | { readonly type: 'fatal'; readonly message: string }
+  /** Unmounted: the end has begun. */
+  | { readonly type: 'unmounted' }
+  /** How far the writing back at the end is. */
+  | { readonly type: 'flushing'; readonly bytesTotal: number; readonly bytesLeft: number }
   /** Unmounted and stopped, in order unless there is an error; the process exits. */
   | { readonly type: 'ended'; readonly error: ControlErrorBody | undefined };

@@ -10,6 +10,8 @@ import { startFirstEngine, type FirstEngine } from './first-engine.js';
 import type { Logger } from './log.js';
 import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
 import type { MountMessage, MountOutcome, MountPlan } from './process-messages.js';
+import type { ServiceNotifier } from './service-notifier.js';
+import { runtimePaths } from './runtime-files.js';
 import type { Supervisor, SupervisorEvents, SupervisorParts } from './supervisor.js';
 
 /** Resolves with the exit status when the volume is unmounted. Rejects with a PcacheError as `Supervisor.run` does. */
@@ -60,6 +62,7 @@ class Supervision {
   readonly #parts: SupervisorParts;
   readonly #onLog: (log: Logger) => void;
   #supervisor: Supervisor | undefined;
+  #notifier: ServiceNotifier | undefined;
   #isStopWanted = false;
 
   /** `onLog` is called when there is a log, before anything is opened or mounted. */
@@ -80,6 +83,7 @@ class Supervision {
       if (this.#isStopWanted) this.#supervisor.requestStop();
       return await this.#supervisor.run();
     } finally {
+      this.#notifier?.end();
       process.off('SIGTERM', stop).off('SIGINT', stop).off('SIGHUP', ignore);
     }
   }
@@ -92,15 +96,42 @@ class Supervision {
   async #makeSupervisor(first: FirstEngine): Promise<Supervisor> {
     try {
       const [{ Supervisor }, { createLog }] = await Promise.all([import('./supervisor.js'), import('./log.js')]);
-      const { logLevel: level, logFormat: format } = this.#plan;
-      const log = createLog({ name: 'supervisor', level, format });
+      const { logLevel: level, logFormat: format, logFile: file } = this.#plan;
+      const log = createLog({ name: 'supervisor', level, format, file });
       this.#onLog(log);
-      return new Supervisor(this.#plan, first, log, this.#events, this.#parts);
+      const events = await this.#eventsForService(log);
+      return new Supervisor(this.#plan, first, log, events, this.#parts);
     } catch (error) {
       first.child.kill();
       await first.child.ended;
       throw error;
     }
+  }
+
+  /** The events, told to a service manager too if there is one. */
+  async #eventsForService(log: Logger): Promise<SupervisorEvents> {
+    const { service, mountpoint, runtimeDirectory } = this.#plan;
+    if (service === undefined) return this.#events;
+    const { ServiceNotifier, askThrough } = await import('./service-notifier.js');
+    const { ask, close } = askThrough(runtimePaths(mountpoint, runtimeDirectory).socket);
+    const notifier = new ServiceNotifier(service, {
+      ask,
+      replaceHungEngine: (silentMs) => this.#supervisor?.replaceHungEngine(silentMs) === true,
+      log,
+    });
+    this.#notifier = notifier;
+    return {
+      ready: (facts) => {
+        this.#events.ready(facts);
+        notifier.ready();
+      },
+      busy: (users) => notifier.busy(users),
+      stopping: () => {
+        close();
+        notifier.stopping();
+      },
+      flushing: (bytesLeft) => notifier.flushing(bytesLeft),
+    };
   }
 }
 

@@ -9,7 +9,7 @@
 // - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
-import { closeSync, fstatSync, ftruncateSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, writeFileSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
@@ -52,6 +52,12 @@ export interface ReadyFacts {
 export interface SupervisorEvents {
   /** The volume can be read; called once. */
   ready(facts: ReadyFacts): void;
+  /** An end was asked for, but these still use the volume; it is unmounted when they are gone. */
+  busy?(users: string): void;
+  /** The volume is unmounted, whoever did it. */
+  stopping?(): void;
+  /** Dirty data is written back before the end. */
+  flushing?(bytesLeft: number): void;
 }
 
 /** What tests replace. */
@@ -62,6 +68,9 @@ export interface SupervisorParts {
   readonly negotiate?: typeof negotiate | undefined;
   readonly whyNoRings?: typeof whyNoRings | undefined;
 }
+
+/** While an end is wanted and the volume is in use. */
+const UNMOUNT_RETRY_MS = 1000;
 
 interface FuseSession {
   readonly fds: readonly number[];
@@ -101,6 +110,9 @@ export class Supervisor {
   readonly #engines = new Set<EngineChild>();
   #served = false;
   #interrupted = false;
+  /** Runs while an end is wanted and the volume is in use. */
+  #unmountTimer: NodeJS.Timeout | undefined;
+  #usersSaid = '';
   #finish: ((outcome: Outcome) => void) | undefined;
 
   /**
@@ -142,7 +154,10 @@ export class Supervisor {
     return outcome.logMatters ? EXIT_FAILED : EXIT_DONE;
   }
 
-  /** Ends the mount in order, or says who uses it and goes on. For SIGTERM and SIGINT. */
+  /**
+   * Ends the mount in order; if it is in use, when its users are gone: until then it is served as before. Asked for again while dirty data is written back
+   * at the end, gives that up. For SIGTERM and SIGINT.
+   */
   requestStop(): void {
     if (!this.#served) {
       // Nobody was told that there is a volume, so there is nothing to end in order; and an engine may be killed at any time.
@@ -151,19 +166,40 @@ export class Supervisor {
       return;
     }
     if (!this.#isMounted()) {
-      this.#log.info('unmounted already: this ends when the last user of the volume goes');
+      if (this.#engine?.said?.type === 'flushing') this.#engine.giveUpFlush();
+      else this.#log.info('unmounted already: this ends when the last user of the volume goes');
       return;
     }
+    this.#usersSaid = '';
+    this.#unmountOrWait();
+  }
+
+  #unmountOrWait(): void {
+    clearTimeout(this.#unmountTimer);
+    if (!this.#isMounted()) return;
+    const { mountpoint } = this.#plan;
     try {
-      if (unmountFuse(this.#plan.mountpoint) === 'busy') {
-        const users = mountUsers(this.#plan.mountpoint, [process.pid, this.#engine?.pid ?? 0]);
-        this.#log.warn(`${this.#plan.mountpoint} is in use by ${listUsers(users)}: still serving`);
+      if (unmountFuse(mountpoint) === 'done') {
+        this.#log.info('unmounted');
         return;
       }
-      this.#log.info('unmounted');
+      const users = listUsers(mountUsers(mountpoint, [process.pid, this.#engine?.pid ?? 0]));
+      if (users !== this.#usersSaid) this.#log.warn(`${mountpoint} is in use by ${users}: still serving until they are gone`);
+      this.#usersSaid = users;
+      this.#events.busy?.(users);
+      this.#unmountTimer = setTimeout(() => this.#unmountOrWait(), UNMOUNT_RETRY_MS);
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'cannot unmount: still serving');
     }
+  }
+
+  /** An engine gives no answer: ends it, so that another takes over, where users do not notice that. Returns whether it did. */
+  replaceHungEngine(silentMs: number): boolean {
+    const engine = this.#engine;
+    if (engine === undefined || !this.#served || !this.#survivesEngineDeath || !this.#isMounted()) return false;
+    this.#log.error({ silentMs: Math.round(silentMs), enginePid: engine.pid }, 'the engine hangs: killing it');
+    engine.kill();
+    return true;
   }
 
   /** Only when this mount has the log for itself. */
@@ -200,7 +236,7 @@ export class Supervisor {
     const fd = mountFuse({
       mountpoint: plan.mountpoint,
       kind: plan.mountKind,
-      fsName: plan.cachePath,
+      fsName: plan.fsName ?? plan.cachePath,
       readOnly: plan.options.readOnly,
       allowOther: plan.options.allowOther,
     });
@@ -237,9 +273,9 @@ export class Supervisor {
       startedMs: this.#startedMs,
       engineRestarts: this.#engineRestarts,
     };
-    const { logLevel, logFormat } = plan;
+    const { logLevel, logFormat, logFile } = plan;
     const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds];
-    engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat }, fds);
+    engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat, logFile }, fds);
     this.#engines.add(engine);
     void engine.programStopped().then(() => this.#engineStopped(engine));
     void engine.ended.then((how) => this.#engineEnded(engine, how));
@@ -253,6 +289,8 @@ export class Supervisor {
   }
 
   #hear(engine: EngineChild, message: EngineMessage): void {
+    if (message.type === 'unmounted') this.#events.stopping?.();
+    if (message.type === 'flushing') this.#events.flushing?.(message.bytesLeft);
     if (message.type !== 'ready') return;
     if (!this.#served) {
       this.#served = true;
@@ -312,7 +350,8 @@ export class Supervisor {
   }
 
   async #cleanUp({ error, logMatters }: Outcome): Promise<void> {
-    if (error !== undefined) this.#log.error({ code: error.code }, error.message);
+    clearTimeout(this.#unmountTimer);
+    if (error !== undefined) this.#tellFailure(error);
     if (this.#connection !== undefined && this.#isMounted()) {
       try {
         takeMountAway(this.#plan.mountpoint, this.#connection);
@@ -329,6 +368,18 @@ export class Supervisor {
     this.#backing?.close();
     this.#cache?.close();
     if (this.#entry !== undefined) removeEntry(this.#paths, { log: logMatters ? 'keep' : 'remove' });
+  }
+
+  /** Where the log is not among the runtime files, that says there all the same why the mount ended, for `pcache status` (see last-failure). */
+  #tellFailure({ code, message: msg }: PcacheError): void {
+    this.#log.error({ code }, msg);
+    if (this.#plan.logFormat === 'json' || !this.#served) return;
+    const record = { level: 50, time: new Date().toISOString(), name: 'supervisor', code, msg };
+    try {
+      writeFileSync(this.#paths.log, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'cannot note why this ended');
+    }
   }
 
   /** Whether the mount that this supervisor made is still where it made it. */

@@ -177,6 +177,7 @@ export const forms = [
   ...['format P [--data-crc] [--gc-percent] [60] [--force]', 'format P --size T', 'mount P P P [-o] [ro,workers=2]', 'umount P [--flush]'],
   ...['status [P] [--dm]', 'flush P', 'message P gc_percent T', 'loop attach P', 'loop detach P', 'check P', 'check P --backing P'],
   ...['dump P [--segments] [--ksets] [--keys] [--live]', 'recover P P [--dry-run] [--adopt]', 'recover P P --dry-run', 'help T'],
+  ...['config check [P] --config-dir P', 'config show T --config-dir P', 'help config', 'mount P --config-dir P'],
 ];
 
 const formed = fc.constantFrom(...forms).chain((form) =>

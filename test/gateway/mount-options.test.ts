@@ -39,6 +39,7 @@ test('options of several -o and several to one -o add up, a later one wins', (t)
     kernelCache: true,
     metricsListen: { host: '::1', port: 9464 },
     adopt: true,
+    flushOnStop: false,
   });
 });
 
