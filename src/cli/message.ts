@@ -12,7 +12,7 @@ gc_percent N      Collect garbage when more than this share of the segments is i
 writeback pause   Write nothing back to the backing device, for example while it is needed for something else. No promise depends on it: what was
                   acknowledged stays safe in the cache, and dirty data grows. A flush of a user (fsync) never waits for it. It is overridden
                   while \`pcache flush\` or \`umount --flush\` runs, and while writers wait for room in a full cache. It lasts until
-                  \`resume\` or the end of the mount.
+                  \`resume\` or the end of the mount, beyond the death of an engine.
 writeback resume  Write back again.`;
 
 /** What can be tuned: for each, how its value becomes a request. */

@@ -35,6 +35,7 @@ export const SEGMENT_CELLS_MAX = 4096;
 /**
  * - `pause`: nothing is written back, but for a flush (`umount --flush` included) and while writers wait for room.
  * - `resume`: the end of that.
+ * It lasts beyond the engine, and not beyond the mount.
  */
 export type WritebackOrder = 'pause' | 'resume';
 

@@ -21,6 +21,7 @@ import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
 import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage, type GiveUpFlushMessage } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
+import { StateKeeper } from './state-keeper.js';
 import { takeMountAway } from './take-mount-away.js';
 
 /** What `ps` shows of an engine that waits to be needed, and of one that works. */
@@ -58,6 +59,7 @@ class EngineProcess {
   readonly #isIoFlusher: boolean;
   #engine: Engine | undefined;
   #server: ControlServer | undefined;
+  #keeper: StateKeeper | undefined;
   #metrics: MetricsServer | undefined;
   #ending = false;
 
@@ -93,6 +95,7 @@ class EngineProcess {
     const { volume_bytes: volumeBytes } = this.#engine.snapshot();
     this.#log.info({ volumeBytes, resumed: start.resume }, 'serving');
     this.#tell({ type: 'ready', volumeBytes });
+    this.#keeper = new StateKeeper(this.#engine, (kept) => this.#tell({ type: 'kept', kept }));
     const end = await this.#engine.ended;
     if (end.reason === 'failed') this.#die(end.error);
     else await this.#endInOrder(this.#engine, this.#server);
@@ -121,6 +124,7 @@ class EngineProcess {
       setWritebackPaused: (isPaused) => {
         this.#log.info(isPaused ? 'writeback paused' : 'writeback resumed');
         engine.setWritebackPaused(isPaused);
+        this.#keeper?.look();
       },
       segments: (cells) => engine.segments(cells),
       users: () => mountUsers(this.#message.start.mountpoint, [process.pid, this.#message.start.supervisorPid]),
@@ -130,6 +134,7 @@ class EngineProcess {
   async #endInOrder(engine: Engine, server: ControlServer): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
+    this.#keeper?.end();
     this.#log.info('unmounted, closing the log');
     this.#tell({ type: 'unmounted' });
     let error: unknown = await this.#flushAtEnd(engine);

@@ -7,6 +7,7 @@ import { sumLatency } from '../shared/latency.js';
 import { lock, unlock } from '../shared/mutex.js';
 import { DirtyTimes } from './dirty-times.js';
 import type { GatewayShared } from './gateway-shared.js';
+import type { EngineStart } from './engine.js';
 import { GatewayNumber, GatewayWord } from './gateway-shared.js';
 import { SharedText } from './shared-text.js';
 import type { LastError, StatusSnapshot } from './status.js';
@@ -65,6 +66,15 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     latency: sumLatency(shared.latency),
     ...sumCounters(cache.counters),
   };
+}
+
+/** Longer than an engine takes to tell its supervisor that something has become dirty, and to be replaced. */
+const KEPT_LATE_MS = 5000;
+
+/** For what is dirty when an engine starts: since when, milliseconds since 1970, or earlier. */
+export function dirtySinceOf({ kept, startedMs }: Pick<EngineStart, 'kept' | 'startedMs'>, nowMs = Date.now()): number {
+  if (kept === undefined) return startedMs;
+  return kept.dirtySinceMs ?? Math.max(startedMs, nowMs - KEPT_LATE_MS);
 }
 
 function positionAt(words: Int32Array, segment: number, offset: number): StatusSnapshot['key_head'] {

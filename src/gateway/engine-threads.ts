@@ -29,7 +29,7 @@ import { IntRing } from '../shared/int-ring.js';
 import { signal } from '../shared/event-word.js';
 import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
-import { takeSnapshot } from './engine-status.js';
+import { dirtySinceOf, takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
@@ -140,6 +140,7 @@ class ThreadedEngine implements Engine {
       cacheDevice: device.handle,
       backingDevice: backing.handle,
       slots,
+      dirtySinceMs: dirtySinceOf(options),
       facts: {
         sbFlags: media.superblock.flags,
         segTotal: media.superblock.segmentCount,
@@ -156,6 +157,7 @@ class ThreadedEngine implements Engine {
         mountpoint: options.mountpoint,
       },
     });
+    if (options.kept?.writebackPaused === true) Atomics.store(this.#shared.words, GatewayWord.writebackPaused, 1);
     this.#cache = new Cache(shared, device, 0, queueCount + MISS_WORKERS + 3, now);
     const { replay } = this.#opened;
     options.log.info(

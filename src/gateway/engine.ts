@@ -44,6 +44,8 @@ export interface EngineStart {
   /** When the volume was mounted, milliseconds since 1970. */
   readonly startedMs: number;
   readonly engineRestarts: number;
+  /** Undefined if no engine was there before. */
+  readonly kept?: KeptState | undefined;
 }
 
 /**
@@ -60,6 +62,13 @@ export function withDescriptors(start: EngineStart, fds: readonly number[]): Eng
     backing: { ...start.backing, fd: fds[ENGINE_BACKING_PLACE]! },
     fuseFds: fds.slice(ENGINE_FIRST_FUSE_PLACE),
   };
+}
+
+/** What an engine that takes over should know of the one that died. */
+export interface KeptState {
+  readonly writebackPaused: boolean;
+  /** As `dirty_since_ms` of the status. */
+  readonly dirtySinceMs: number | null;
 }
 
 export interface EngineOptions extends EngineStart {

@@ -2,7 +2,7 @@
 // are this program in one version, and the channel has no other user, so messages are typed and not validated.
 
 import type { ControlErrorBody } from './control-protocol.js';
-import type { EngineStart } from './engine.js';
+import type { EngineStart, KeptState } from './engine.js';
 import type { LogFormat } from './log.js';
 import type { LogLevel } from './log-level.js';
 import type { MountOptions } from './mount-options.js';
@@ -75,6 +75,8 @@ export const ENGINE_SOCKET_FD = 4;
 export type EngineMessage =
   /** The volume can be read. */
   | { readonly type: 'ready'; readonly volumeBytes: number }
+  /** Changed; told at once or within KEPT_INTERVAL_MS, until the end begins. */
+  | { readonly type: 'kept'; readonly kept: KeptState }
   /** It can't, and the engine exits. */
   | { readonly type: 'failed'; readonly error: ControlErrorBody }
   /** Something broke; the process ends at once and must be replaced. */

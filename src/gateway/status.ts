@@ -79,7 +79,8 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   last_error: LastError | null;
   /**
    * When the oldest acknowledged write that the backing device lacks was made, milliseconds since 1970; null if there is none. Never later than it was, and
-   * earlier by half a second at most while an engine lives. Data that was dirty when the volume was mounted counts from the mount, since the media don't tell.
+   * earlier by half a second or a hundredth of the age; by some seconds for what was written just before an engine died. Data that was dirty when the volume was
+   * mounted counts from the mount, since the media don't tell.
    */
   dirty_since_ms: number | null;
   /** Told to write nothing back, but for a flush and for writers that wait for room; see `pcache message MOUNTPOINT writeback`. */

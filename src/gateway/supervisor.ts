@@ -19,7 +19,7 @@ import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { whyNoRings } from '../fuse/ring-support.js';
 import { negotiate, queueDescriptors } from '../fuse/session.js';
 import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
-import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart } from './engine.js';
+import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart, type KeptState } from './engine.js';
 import { EngineChild } from './engine-child.js';
 import { engineMainDefault, type FirstEngine } from './first-engine.js';
 import { errorAbout } from './error-about.js';
@@ -97,6 +97,7 @@ export class Supervisor {
   readonly #restarts: RestartPolicy;
   readonly #spares: SpareEngines;
   #engineRestarts = 0;
+  #kept: KeptState | undefined;
   #cache: MappedCacheDevice | undefined;
   #backing: FileBackingDevice | undefined;
   #session: FuseSession | undefined;
@@ -272,6 +273,7 @@ export class Supervisor {
       supervisorPid: process.pid,
       startedMs: this.#startedMs,
       engineRestarts: this.#engineRestarts,
+      kept: this.#kept,
     };
     const { logLevel, logFormat, logFile } = plan;
     const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds];
@@ -289,6 +291,7 @@ export class Supervisor {
   }
 
   #hear(engine: EngineChild, message: EngineMessage): void {
+    if (message.type === 'kept') this.#kept = message.kept;
     if (message.type === 'unmounted') this.#events.stopping?.();
     if (message.type === 'flushing') this.#events.flushing?.(message.bytesLeft);
     if (message.type !== 'ready') return;

@@ -181,3 +181,23 @@ mountTest('writers into a full cache get room although writing back is paused', 
   await waitUntil(async () => (await gateway.status()).writeback_bytes_per_s === 0, 'writing back stands still');
   t.true((await gateway.status()).dirty_bytes > 0);
 });
+
+mountTest('a pause, and the age of dirty data, outlive the engine', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+  const mountedMs = Date.now();
+  await gateway.ok('message', gateway.mountpoint, 'writeback', 'pause');
+  await write(gateway, 0, pattern(MIB, 1));
+  // As long as a change may take to be told.
+  await waitUntil(async () => Date.now() - ((await gateway.status()).dirty_since_ms ?? Date.now()) > 2500, 'dirty data has an age');
+  const before = await gateway.status();
+  process.kill(gateway.pids.engine, 'SIGKILL');
+  await waitUntil(
+    async () => (await gateway.pcache('status', gateway.mountpoint)).status === 0 && (await gateway.status()).engine_restarts === 1,
+    'another engine',
+  );
+  const after = await gateway.status();
+  t.true(after.writeback_paused);
+  t.true(after.dirty_bytes >= MIB);
+  t.is(after.dirty_since_ms, before.dirty_since_ms);
+  t.true(after.dirty_since_ms! >= mountedMs - 1000);
+});
