@@ -1,5 +1,5 @@
 // The completion scripts, run by the shells themselves. Where volumes are mounted comes from a file in the place of the kernel's table, but for one
-// test with a real mount.
+// test with a real mount. Tests that run the command line in this process are serial: it takes over what is written.
 
 import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -173,7 +173,7 @@ withShell('bash', 'bash completes names of configurations where one can be mount
 });
 
 const noShellcheck = spawnSync('shellcheck', ['--version'], { timeout: TIMEOUT_MS }).status !== 0;
-(noShellcheck ? anyTest.skip : anyTest)(`shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`, async (t) => {
+(noShellcheck ? anyTest.skip : anyTest.serial)(`shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`, async (t) => {
   const at = await makeScript(t, 'bash', 'real');
   t.is(await run('shellcheck', ['--shell=bash', at.script], at.folder), '');
 });
@@ -238,7 +238,7 @@ anyTest('what completion offers to tune is what message takes', async (t) => {
   t.regex((await runPcache(['message', '/nowhere', 'speed', 'nonsense'])).stderr, /unknown/);
 });
 
-anyTest('completion of a shell that is not known is wrong usage', async (t) => {
+anyTest.serial('completion of a shell that is not known is wrong usage', async (t) => {
   const { status, stderr } = await runMain(['completion', 'tcsh']);
   t.is(status, 2);
   t.regex(stderr, /tcsh.*bash, zsh, fish/);
