@@ -173,10 +173,13 @@ withShell('bash', 'bash completes names of configurations where one can be mount
 });
 
 const noShellcheck = spawnSync('shellcheck', ['--version'], { timeout: TIMEOUT_MS }).status !== 0;
-(noShellcheck ? anyTest.skip : anyTest.serial)(`shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`, async (t) => {
-  const at = await makeScript(t, 'bash', 'real');
-  t.is(await run('shellcheck', ['--shell=bash', at.script], at.folder), '');
-});
+(noShellcheck ? anyTest.skip : anyTest.serial)(
+  `shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`,
+  async (t) => {
+    const at = await makeScript(t, 'bash', 'real');
+    t.is(await run('shellcheck', ['--shell=bash', at.script], at.folder), '');
+  },
+);
 
 withFuse(`bash completes a real mount${noFuse === undefined ? '' : ` (skipped: ${noFuse})`}`, async (t) => {
   const gateway = await FakeGateway.serving(t);
