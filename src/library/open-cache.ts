@@ -28,7 +28,7 @@ export interface OpenCacheOptions extends CallOptions {
   readonly backingPath: string;
   /**
    * Make the cache if there is nothing at `cachePath`: a file of `sizeBytes`, 96 MiB to 1 TiB, a multiple of 512, all of it allocated. A cache that is there
-   * is used as it is.
+   * is used as it is. Of several programs that make it at the same moment, one succeeds at most.
    */
   readonly create?: (CreateCacheOptions & { readonly sizeBytes: number }) | undefined;
   /** Change nothing on either device; what is missed is not kept. Default false. */

@@ -6,7 +6,7 @@ import { PcacheError, openCache } from '../../src/index.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { FaultMount } from '../support/fault-mount.js';
 import { waitUntil } from '../support/mounted-commands.js';
-import { CACHE_BYTES, MIB, areAlike, filled, files, integers, opened } from './library-support.js';
+import { MIB, areAlike, filled, files, integers, opened } from './library-support.js';
 
 const noFuse = whyNoFuse();
 const fuseTest = noFuse === undefined ? test.serial : test.skip;
@@ -88,8 +88,9 @@ test.serial('a signal that is used for many calls has one listener, and is left 
 test.serial('opening can be aborted, and lets go of the devices', async (t) => {
   const paths = files(t);
   t.is(await reasonOf(openCache({ ...paths, signal: AbortSignal.abort('no') })), 'no');
+  await (await opened(t, paths)).close();
   const controller = new AbortController();
-  const opening = openCache({ ...paths, create: { sizeBytes: CACHE_BYTES }, signal: controller.signal });
+  const opening = openCache({ ...paths, signal: controller.signal });
   controller.abort('changed my mind');
   t.is(await reasonOf(opening), 'changed my mind');
   await waitUntil(async () => {
