@@ -9,7 +9,7 @@ const ava = join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs');
 const tests = join(process.env.PCACHE_BUILD ?? 'dist', 'test');
 
 const computing = ['bench', 'cache', 'media', 'shared'].map((folder) => `${tests}/${folder}/**`);
-const machine = ['cli', 'device', 'fuse', 'gateway', 'mount', 'torture'].map((folder) => `${tests}/${folder}/**`);
+const machine = ['cli', 'device', 'fuse', 'gateway', 'library', 'monitor', 'mount', 'torture'].map((folder) => `${tests}/${folder}/**`);
 
 const env = process.env.PCACHE_BUILD === undefined ? { ...process.env, PCACHE_BUNDLES: 'required' } : process.env;
 
