@@ -43,11 +43,19 @@ const TAIL = `.Sh ENVIRONMENT
 .It Ev PCACHE_RUNTIME_DIR
 The folder of the runtime files, instead of those below.
 It must belong to the user and be closed to others.
+.It Ev PCACHE_CONFIG_DIR
+The folder of configurations, instead of
+.Pa /etc/pcache .
 .It Ev XDG_RUNTIME_DIR
 Where the folder of a user other than root is.
 .El
 .Sh FILES
 .Bl -tag -width Ds
+.It Pa /etc/pcache/NAME.yaml
+The configuration of the mount NAME.
+A user other than root has their own in
+.Pa ~/.config/pcache ,
+which come first.
 .It Pa /run/pcache , $XDG_RUNTIME_DIR/pcache , /tmp/pcache-UID
 Runtime files of root; of another user; of one without that variable.
 For each mount point: who serves it, a control socket, and a log, which is
