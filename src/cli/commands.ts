@@ -16,6 +16,7 @@ export const commandRows: readonly CommandRow[] = [
   { name: 'config', summary: 'write and check configurations of mounts; install the service', load: () => import('./config.js') },
   { name: 'umount', summary: 'end a mount in order', load: () => import('./umount.js') },
   { name: 'status', summary: 'show the state of one cache or of all mounted ones', load: () => import('./status.js') },
+  { name: 'monitor', summary: 'watch a mounted volume on the terminal', load: () => import('./monitor.js') },
   { name: 'flush', summary: 'write everything dirty back to the backing device', load: () => import('./flush.js') },
   { name: 'message', summary: 'tune a mounted volume', load: () => import('./message.js') },
   { name: 'loop', summary: 'put a loop device over a mounted volume', load: () => import('./loop.js') },

@@ -1,0 +1,36 @@
+// What the keys do and what the words mean.
+
+import { span, left, type Line } from './text.js';
+
+export const KEYS = [
+  ['1 2 3, Tab', 'overview, requests, log'],
+  ['f', 'flush: write all dirty data to the backing device now'],
+  ['p', 'pause writeback, or resume it; a full cache writes all the same'],
+  ['g', 'change gc_percent: gc runs when more of the segments are used'],
+  ['h, ?', 'this help'],
+  ['q, Ctrl-C', 'quit; the volume goes on'],
+] as const;
+
+const WORDS = [
+  ['dirty', 'written to the cache, and not yet to the backing device'],
+  ['oldest', 'how long ago the oldest of these writes was made'],
+  ['hits', 'reads from the cache alone; writes with room at once'],
+  ['p50, p99', 'half of the requests, 99 of 100, took this long at most'],
+  ['segment', '16 MiB of the cache: data, or log, which says where data is'],
+  ['dirty tail', 'how far writeback has come in the log; gc follows: key tail'],
+] as const;
+
+export function help(): Line[] {
+  const rows = (words: readonly (readonly [string, string])[]): Line[] =>
+    words.map(([name, meaning]) => [left(name, 13, 'key'), span(meaning)]);
+  return [
+    [span('KEYS', 'strong')],
+    ...rows(KEYS),
+    [],
+    [span('WORDS', 'strong')],
+    ...rows(WORDS),
+    [],
+    [span('Figures are of the last 10 s. Graphs move left, 1 or 2 s a character.', 'dim')],
+    [span('pcache status MOUNTPOINT --json prints all counters once.', 'dim')],
+  ];
+}

@@ -1,0 +1,39 @@
+import test from 'ava';
+import { beside, clean, fit, lineWidth, plainText, shorten, span, spread } from '../../src/monitor/text.js';
+
+test('a line is cut off or filled up to its width', (t) => {
+  t.is(plainText([fit([span('abc'), span('def', 'bad')], 4)]), 'abcd');
+  t.is(lineWidth(fit([span('abc')], 10)), 10);
+  t.is(lineWidth(fit([span('abc')], 0)), 0);
+});
+
+test('left and right share a line, and the right one stays', (t) => {
+  t.is(plainText([spread([span('a long name')], [span('end')], 9)]), 'a longend');
+  t.is(plainText([spread([span('a')], [span('end')], 9)]), 'a     end');
+});
+
+test('blocks side by side keep their columns', (t) => {
+  const lines = beside(
+    [
+      { lines: [[span('a')], [span('b')]], width: 3 },
+      { lines: [[span('c')]], width: 2 },
+    ],
+    1,
+  );
+  t.is(plainText(lines), 'a   c\nb');
+  for (const line of lines) t.is(lineWidth(line), 6);
+});
+
+test('names are shortened in their middle', (t) => {
+  t.is(shorten('/very/long/name/of/a/file.img', 15), '/very/l..le.img');
+  t.is(shorten('short', 15), 'short');
+  for (let width = 0; width < 12; width++) t.true(shorten('/a/name/that/is/long', width).length <= width);
+});
+
+test('what comes from outside gives the terminal no orders, and each character is one column', (t) => {
+  t.is(clean('a\u001b[2Jb\nc', true), 'a?[2Jb?c');
+  t.is(clean('caf\u00e9', true), 'caf\u00e9');
+  t.is(clean('cafe\u0301', true), 'caf\u00e9');
+  t.is(clean('caf\u00e9', false), 'caf?');
+  t.is(clean('\u65e5\u672c \u{1f600} \u202e', true), '?? ? ?');
+});
