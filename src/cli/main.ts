@@ -57,7 +57,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     });
   program.addHelpText(
     'after',
-    '\nExample:\n  pcache format /fast/cache.pmem --size 8G\n  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol\n  pcache umount /mnt/vol --flush',
+    '\nEach command has --help of its own; man pcache has all of it.\n\nExample:\n  pcache format /fast/cache.pmem --size 8G\n  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol\n  pcache umount /mnt/vol --flush',
   );
   program
     .usage('[options] <command> [arguments]')

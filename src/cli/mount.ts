@@ -41,13 +41,15 @@ export function define(command: Command, context: CommandContext): void {
   command
     .usage('[options] <cache> <backing> <mountpoint>\n       pcache mount [options] NAME')
     .argument('<cache>', 'the cache: a file or block device that `pcache format` or the kernel made; or the NAME of /etc/pcache/NAME.yaml')
-    .argument('[backing]', 'the slow device or file below')
+    .argument('[backing]', 'the slow device or file below: it keeps what it has, and nobody else may use it')
     .argument('[mountpoint]', 'an empty directory, which gets volume.img, or an empty file, which becomes the volume')
     .option('-o, --options <list>', 'mount options, separated by commas (see below)', collect)
     .option('--foreground', 'stay in the foreground; Ctrl-C unmounts')
     .option('--log <target>', 'where the log goes: stderr, journal or a file (default: a file of its own; stderr with --foreground)')
     .option('--config-dir <folder>', 'where NAME.yaml is (default: /etc/pcache)')
-    .description('Serves the volume that cache and backing device make together. Returns when it can be read.')
+    .description(
+      'Serves the volume that cache and backing device make together. Returns when it can be read; `pcache loop attach` makes a block device of it.',
+    )
     .action(async (cache: string, backing: string | undefined, mountpoint: string | undefined, options: MountCommandOptions) => {
       const settings = await settingsOf([cache, backing, mountpoint], options, levelGiven(context));
       await mount(context, settings, options.foreground === true);
