@@ -12,7 +12,7 @@ export const KEYS = [
 ] as const;
 
 const WORDS = [
-  ['dirty', 'written to the cache, and not yet to the backing device'],
+  ['dirty', 'not yet on the backing device; what was rewritten counts again'],
   ['oldest', 'how long ago the oldest of these writes was made'],
   ['hits', 'reads from the cache alone; writes with room at once'],
   ['p50, p99', 'half of the requests, 99 of 100, took this long at most'],

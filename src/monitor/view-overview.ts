@@ -58,7 +58,7 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
     [
       label('dirty'),
       span(bytesText(status.dirty_bytes), status.dirty_bytes === 0 ? 'good' : 'dirty'),
-      span(` of ${bytesText(status.cached_bytes)} in the cache`, 'dim'),
+      span(status.dirty_bytes === 0 ? '' : ' to write back', 'dim'),
     ],
     [label('oldest'), span(oldestText(status, nowMs))],
     [
