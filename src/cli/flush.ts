@@ -41,13 +41,19 @@ export async function flushWithProgress(client: ControlClient, context: CommandC
   const { output } = context;
   let progress: Progress | undefined;
   let totalBytes = 0;
+  const watch = startProgress(output, 'writing back', 0, {
+    interrupted: () => {
+      progress?.stop();
+      return 'the gateway goes on writing back; pcache status shows what is still dirty';
+    },
+  });
   try {
     await client.request(
       { op: 'flush' },
       {
         onProgress: ({ bytes_total, bytes_left }) => {
           totalBytes = Math.max(totalBytes, bytes_total);
-          progress ??= startProgress(output, 'writing back', bytes_total);
+          progress ??= startProgress(output, 'writing back', bytes_total, { lines: true });
           progress.update(bytes_total - bytes_left);
         },
       },
@@ -62,5 +68,6 @@ export async function flushWithProgress(client: ControlClient, context: CommandC
     return totalBytes;
   } finally {
     progress?.stop();
+    watch.stop();
   }
 }

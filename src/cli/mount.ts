@@ -25,6 +25,8 @@ import { formatSize } from './size.js';
 
 /** Replaying the log of the largest cache takes minutes; nothing that works takes this long. */
 const READY_TIMEOUT_MS = 15 * 60_000;
+/** A mount that takes longer says so, this often. */
+const TELL_INTERVAL_MS = 5000;
 /** How long a mount that was just unmounted may take to close its log. */
 const PREDECESSOR_TIMEOUT_MS = 60_000;
 const PREDECESSOR_POLL_MS = 50;
@@ -106,7 +108,7 @@ async function serve(context: CommandContext, plan: MountPlan, log: MountLog, is
     const status = await withLogAsStderr(log, () => supervise(plan, { ready }));
     context.exitStatus = status === 0 ? 0 : 1;
   } else {
-    const outcome = await startInBackground(plan, log);
+    const outcome = await startInBackground(plan, log, context.output);
     report(context.output, plan, outcome);
   }
 }
@@ -165,7 +167,7 @@ type ReadyFacts = Omit<ReadyOutcome, 'type' | 'supervisorPid'>;
 type ReadyOutcome = Extract<MountOutcome, { type: 'ready' }>;
 
 /** Resolves when the volume can be read; otherwise the supervisor has cleaned up and gone before this rejects. */
-async function startInBackground(plan: MountPlan, { open, file }: MountLog): Promise<ReadyOutcome> {
+async function startInBackground(plan: MountPlan, { open, file }: MountLog, output: Output): Promise<ReadyOutcome> {
   const ownLog = runtimePaths(plan.mountpoint, plan.runtimeDirectory).log;
   const log = file ?? ownLog;
   const logFd = open?.();
@@ -178,6 +180,11 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog): Pro
   const interrupted = (): void => void supervisor.kill('SIGTERM');
   process.on('SIGINT', interrupted).on('SIGTERM', interrupted);
   const timer = setTimeout(() => supervisor.kill('SIGTERM'), READY_TIMEOUT_MS);
+  const startMs = performance.now();
+  // A large log is being replayed: nothing says how far that is.
+  const ticker = setInterval(() => {
+    output.progress({ progress: 'mounting', elapsed_s: Math.round((performance.now() - startMs) / 1000) });
+  }, TELL_INTERVAL_MS);
   try {
     return await outcomeOf(supervisor, plan);
   } catch (error) {
@@ -186,6 +193,7 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog): Pro
     throw new PcacheError(error.code, error.message, { cause: error, hint: `The log is ${log}` });
   } finally {
     clearTimeout(timer);
+    clearInterval(ticker);
     process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
   }
 }

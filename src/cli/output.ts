@@ -46,6 +46,15 @@ export class Output {
     if (this.json) this.#streams.stdout.write(`${JSON.stringify(value)}\n`);
   }
 
+  /** How far something is, for programs: a line `pcache: progress: KEY=VALUE ...` on stderr, or JSON with `--json`; not printed with `--quiet`. */
+  progress(fields: Readonly<Record<string, string | number | null>>): void {
+    if (this.quiet) return;
+    const text = Object.entries(fields)
+      .map(([key, value]) => `${key}=${typeof value === 'string' ? JSON.stringify(value) : String(value)}`)
+      .join(' ');
+    this.#streams.stderr.write(`${this.json ? JSON.stringify(fields) : `pcache: progress: ${withoutOrders(text)}`}\n`);
+  }
+
   /** What a command found out: `value` with `--json`, else the text. */
   result(value: unknown, text: () => string): void {
     if (this.json) this.record(value);

@@ -1,5 +1,5 @@
-// A progress bar on stderr, for a terminal only. An interrupt leaves the terminal's line finished and then ends the process as it would have
-// ended without a bar.
+// How far something is that takes its time: a bar on a terminal, and where nobody watches, now and then a line that a program can read. Both on stderr.
+// An interrupt leaves the terminal's line finished, says where things stand, and then ends the process as it would have ended without all this.
 
 import { SingleBar } from 'cli-progress';
 import type { Output } from './output.js';
@@ -12,48 +12,128 @@ export interface Progress {
   stop(): void;
 }
 
-const RATE_WINDOW_MS = 5000;
+export interface ProgressOptions {
+  /** Whether there are lines where there is no terminal. */
+  readonly lines?: boolean;
+  /** What to say of the state of things at an interrupt: one line. */
+  readonly interrupted?: () => string;
+  /** Time between two lines, and before the first: what is done by then needs none. Default 5 s. */
+  readonly lineIntervalMs?: number;
+}
 
-/** Starts a bar that shows bytes left, rate and time left; does nothing where nobody watches. */
-export function startProgress(output: Output, label: string, totalBytes: number): Progress {
-  if (!output.showsProgress || totalBytes <= 0) return { update: () => undefined, stop: () => undefined };
-  const rate = new Rate();
-  const bar = new SingleBar({
-    format: `${label} [{bar}] {percentage}% | {left} left | {rate}/s | {time}`,
-    stream: process.stderr,
-    gracefulExit: false,
-    barsize: 24,
-    fps: 5,
-    barCompleteChar: '#',
-    barIncompleteChar: '.',
-  });
-  const payload = (doneBytes: number): Record<string, string> => {
-    const bytesPerSecond = rate.bytesPerSecond(doneBytes, performance.now());
-    const leftBytes = totalBytes - doneBytes;
-    const time = leftBytes === 0 ? 'done' : bytesPerSecond > 0 ? `${formatDuration(leftBytes / bytesPerSecond)} to go` : 'waiting';
-    return { left: formatSize(leftBytes), rate: formatSize(Math.round(bytesPerSecond)), time };
-  };
+const RATE_WINDOW_MS = 5000;
+const LINE_INTERVAL_MS = 5000;
+
+/** Starts a bar that shows bytes left, rate and time left, or the lines; does nothing with --quiet but at an interrupt. */
+export function startProgress(output: Output, label: string, totalBytes: number, options: ProgressOptions = {}): Progress {
+  const view = viewOf(output, label, totalBytes, options);
+  if (view === undefined && options.interrupted === undefined) return { update: () => undefined, stop: () => undefined };
   let shown = 0;
   let stopped = false;
   const stop = (): void => {
     if (stopped) return;
     stopped = true;
-    bar.stop();
+    view?.stop();
     process.off('SIGINT', interrupted);
   };
   const interrupted = (): void => {
     stop();
+    if (options.interrupted !== undefined) output.warn(`interrupted: ${options.interrupted()}`);
     process.kill(process.pid, 'SIGINT');
   };
   process.on('SIGINT', interrupted);
-  bar.start(totalBytes, 0, payload(0));
+  view?.show(0);
   return {
     update: (doneBytes) => {
       shown = Math.min(totalBytes, Math.max(shown, doneBytes));
-      bar.update(shown, payload(shown));
+      view?.show(shown);
     },
     stop,
   };
+}
+
+interface View {
+  show(doneBytes: number): void;
+  stop(): void;
+}
+
+function viewOf(
+  output: Output,
+  label: string,
+  totalBytes: number,
+  { lines, lineIntervalMs = LINE_INTERVAL_MS }: ProgressOptions,
+): View | undefined {
+  if (output.quiet || totalBytes <= 0) return undefined;
+  if (output.showsProgress) return new BarView(label, totalBytes);
+  return lines === true ? new LineView(output, label, totalBytes, lineIntervalMs) : undefined;
+}
+
+class BarView implements View {
+  readonly #bar: SingleBar;
+  readonly #totalBytes: number;
+  readonly #rate = new Rate();
+  #isStarted = false;
+
+  constructor(label: string, totalBytes: number) {
+    this.#totalBytes = totalBytes;
+    this.#bar = new SingleBar({
+      format: `${label} [{bar}] {percentage}% | {left} left | {rate}/s | {time}`,
+      stream: process.stderr,
+      gracefulExit: false,
+      barsize: 24,
+      fps: 5,
+      barCompleteChar: '#',
+      barIncompleteChar: '.',
+    });
+  }
+
+  show(doneBytes: number): void {
+    const bytesPerSecond = this.#rate.bytesPerSecond(doneBytes, performance.now());
+    const leftBytes = this.#totalBytes - doneBytes;
+    const time = leftBytes === 0 ? 'done' : bytesPerSecond > 0 ? `${formatDuration(leftBytes / bytesPerSecond)} to go` : 'waiting';
+    const payload = { left: formatSize(leftBytes), rate: formatSize(Math.round(bytesPerSecond)), time };
+    if (this.#isStarted) this.#bar.update(doneBytes, payload);
+    else this.#bar.start(this.#totalBytes, doneBytes, payload);
+    this.#isStarted = true;
+  }
+
+  stop(): void {
+    this.#bar.stop();
+  }
+}
+
+class LineView implements View {
+  readonly #output: Output;
+  readonly #label: string;
+  readonly #totalBytes: number;
+  readonly #intervalMs: number;
+  readonly #rate = new Rate();
+  #saidMs = performance.now();
+
+  constructor(output: Output, label: string, totalBytes: number, intervalMs: number) {
+    this.#intervalMs = intervalMs;
+    this.#output = output;
+    this.#label = label;
+    this.#totalBytes = totalBytes;
+  }
+
+  show(doneBytes: number): void {
+    const nowMs = performance.now();
+    const bytesPerSecond = Math.round(this.#rate.bytesPerSecond(doneBytes, nowMs));
+    if (nowMs - this.#saidMs < this.#intervalMs) return;
+    this.#saidMs = nowMs;
+    this.#output.progress({
+      progress: this.#label,
+      done_bytes: doneBytes,
+      total_bytes: this.#totalBytes,
+      bytes_per_s: bytesPerSecond,
+      left_s: bytesPerSecond === 0 ? null : Math.ceil((this.#totalBytes - doneBytes) / bytesPerSecond),
+    });
+  }
+
+  stop(): void {
+    // Its lines are whole as they are.
+  }
 }
 
 /** Rate over the last few seconds, from readings of a growing number. */

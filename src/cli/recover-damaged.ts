@@ -91,7 +91,11 @@ export async function recoverDamaged(task: DamagedTask): Promise<void> {
   const startMs = performance.now();
   const volume = aboutCache(cachePath, () => new InlineVolume(copy, backing, task.openOptions));
   const { dirtyBytes } = opened.replay;
-  const progress = startProgress(context.output, 'recovering', dirtyBytes);
+  const progress = startProgress(context.output, 'recovering', dirtyBytes, {
+    lines: true,
+    interrupted: () =>
+      `${formatSize(volume.dirtyBytes)} of ${formatSize(dirtyBytes)} are still to be written; ${cachePath} is as it was: run the same command again`,
+  });
   try {
     volume.flush();
     while (volume.writebackStep()) {

@@ -183,7 +183,11 @@ async function writeBack(task: Task, opened: OpenedCache, adopt: boolean): Promi
   }
   const startMs = performance.now();
   const volume = aboutCache(cachePath, () => new InlineVolume(device, backing, openOptions(adopt, false)));
-  const progress = startProgress(output, 'recovering', dirtyBytes);
+  const progress = startProgress(output, 'recovering', dirtyBytes, {
+    lines: true,
+    interrupted: () =>
+      `${formatSize(volume.dirtyBytes)} of ${formatSize(dirtyBytes)} are still to be written and stay in ${cachePath}; run the same command again to go on`,
+  });
   try {
     // As InlineVolume.writeBackAll, but an interrupt is noticed between two batches; whatever is not written by then stays in the cache.
     volume.flush();

@@ -17,6 +17,7 @@ import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress } from './flush.js';
 import { PCACHE_FILE_SYSTEM_TYPE, connectTo, runningEntryOf } from './gateway-of.js';
 import type { Output } from './output.js';
+import { WaitForEnd } from './wait-for-end.js';
 import { formatSize } from './size.js';
 
 /** The daemon has its last ksets to close; that takes moments on any device that works. */
@@ -62,7 +63,7 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   try {
     await refuseLoss(path, entry, flush, client);
     if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, context);
-    last = await unmountAndWait(path, entry, client);
+    last = await unmountAndWait(path, entry, client, output);
   } finally {
     client.close();
   }
@@ -102,7 +103,7 @@ async function hasToFlush(client: ControlClient): Promise<boolean> {
 }
 
 /** The last status of the gateway, or the last one heard if it died meanwhile. */
-async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient): Promise<{ dirty_bytes: number }> {
+async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient, output: Output): Promise<{ dirty_bytes: number }> {
   const before = await statusFrom(client);
   const end = client.request({ op: 'wait_end' }, {}).then(
     (status) => ({ status: statusOfAnswer(status, NEEDED), error: undefined }),
@@ -113,8 +114,11 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
       hint: 'The volume is still served. End its users and try again.',
     });
   }
-  const deadlineMs = performance.now() + GONE_TIMEOUT_MS;
+  let deadlineMs = performance.now() + GONE_TIMEOUT_MS;
+  const progress = new WaitForEnd(entry, before.dirty_bytes, client, output);
   while (isRunning(entry)) {
+    // A flush at the end takes as long as it takes.
+    if (progress.hasAdvanced()) deadlineMs = performance.now() + GONE_TIMEOUT_MS;
     if (performance.now() > deadlineMs) {
       throw new PcacheError(
         'busy',
@@ -126,6 +130,7 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
     }
     await delay(POLL_INTERVAL_MS);
   }
+  progress.stop();
   const { status, error } = await end;
   // A connection that broke says nothing; an error that the gateway sent does.
   if (error instanceof PcacheError && error.code !== 'closed') {

@@ -1,0 +1,75 @@
+// What is said of something that takes its time where nobody watches, and at an interrupt.
+
+import { spawn } from 'node:child_process';
+import test from 'ava';
+import { Output } from '../../src/cli/output.js';
+import { startProgress } from '../../src/cli/progress.js';
+import { FakeGateway, pcacheMain, waitFor, within } from '../gateway/fake-gateway.js';
+import { whyNoFuse } from '../fuse/memory-mount.js';
+
+function said(options: { json?: boolean; quiet?: boolean }, tell: (output: Output) => void): string {
+  let text = '';
+  const stream = { write: (part: string) => (text += part) };
+  tell(new Output({ json: options.json === true, quiet: options.quiet === true }, { stdout: { write: () => undefined }, stderr: stream }));
+  return text;
+}
+
+function halfDone(output: Output): void {
+  const progress = startProgress(output, 'writing back', 1000, { lines: true, lineIntervalMs: 0 });
+  progress.update(500);
+  progress.update(400);
+  progress.stop();
+}
+
+const FIELDS = /^pcache: progress: progress="writing back" done_bytes=500 total_bytes=1000 bytes_per_s=\d+ left_s=(\d+|null)$/;
+
+test('without a terminal there are lines that a program can read, and none goes back', (t) => {
+  const lines = said({}, halfDone).trimEnd().split('\n');
+  t.is(lines.length, 3);
+  t.regex(lines[1]!, FIELDS);
+  t.regex(lines[2]!, FIELDS);
+});
+
+test('with --json they are JSON, with --quiet there are none', (t) => {
+  const lines = said({ json: true }, halfDone).trimEnd().split('\n');
+  t.like(JSON.parse(lines[1]!), { progress: 'writing back', done_bytes: 500, total_bytes: 1000 });
+  t.is(said({ quiet: true }, halfDone), '');
+});
+
+test('what is done before the first line is due says nothing', (t) => {
+  const quick = (output: Output): void => {
+    const progress = startProgress(output, 'writing back', 1000, { lines: true });
+    progress.update(1000);
+    progress.stop();
+  };
+  t.is(said({}, quick), '');
+});
+
+test('an interrupt leaves no handler behind when it is over', (t) => {
+  const before = process.listenerCount('SIGINT');
+  said({}, halfDone);
+  t.is(process.listenerCount('SIGINT'), before);
+});
+
+const noFuse = whyNoFuse();
+
+(noFuse === undefined ? test.serial : test.skip)(
+  `an interrupt of a flush, and of umount --flush, says that the gateway goes on${noFuse === undefined ? '' : ` (${noFuse})`}`,
+  async (t) => {
+    const gateway = await FakeGateway.serving(t, { mode: 'slow-flush' });
+    const env = { ...process.env, PCACHE_RUNTIME_DIR: gateway.plan.runtimeDirectory };
+    for (const args of [['flush'], ['umount', '--flush']]) {
+      const before = gateway.log().split('flush asked for').length;
+      const command = spawn(process.execPath, [pcacheMain, ...args, gateway.mountpoint], { stdio: ['ignore', 'pipe', 'pipe'], env });
+      let stderr = '';
+      command.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+      const ended = new Promise((resolve) => command.once('close', (_, signal) => resolve(signal)));
+      await waitFor(() => gateway.log().split('flush asked for').length > before, 'the flush is under way');
+      command.kill('SIGINT');
+      t.is(await within(ended, 'the command ends'), 'SIGINT');
+      t.is(stderr, 'pcache: warning: interrupted: the gateway goes on writing back; pcache status shows what is still dirty\n');
+      t.true(gateway.isMounted);
+    }
+    t.is((await gateway.pcache('umount', gateway.mountpoint)).status, 0);
+  },
+);
