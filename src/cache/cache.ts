@@ -2,7 +2,7 @@
 // whoever uses it does the I/O and the waiting.
 
 import type { CacheDevice } from '../device/device.js';
-import { countersOf } from '../shared/counters.js';
+import { COUNTER, countersOf } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
 import { CacheRecords } from './cache-records.js';
 import { CacheTree } from './cache-tree.js';
@@ -77,8 +77,9 @@ export class Cache {
    */
   commitStep(): boolean {
     const { numbers, words } = this.shared;
-    const committed = this.log.commitStep() > 0;
-    if (numbers[NumberWord.flushSequence]! <= numbers[NumberWord.recordedSequence]!) return committed;
+    const committed = this.log.commitStep();
+    this.counters[COUNTER.ksets_closed]! += committed;
+    if (numbers[NumberWord.flushSequence]! <= numbers[NumberWord.recordedSequence]!) return committed > 0;
     this.records.storeDurablePlace();
     signal(words, Word.flushedEvent);
     return true;

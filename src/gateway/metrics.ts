@@ -43,7 +43,7 @@ export const counterHelp: Readonly<Record<CounterName, string>> = {
   writeback_errors: 'Attempts at writing back that failed because the backing device did',
   gc_segments: 'Segments that garbage collection freed',
   gc_ksets: 'Ksets that garbage collection passed',
-  ksets_closed: 'Ksets closed and appended to the log',
+  ksets_closed: 'Ksets closed and durable in the log, those that lead to the next segment included',
   corrupt_keys: 'Cache keys whose data CRC was wrong',
   cache_full_waits: 'Requests that had to wait for a free segment',
   fills: 'Read misses kept in the cache',

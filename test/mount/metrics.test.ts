@@ -83,6 +83,7 @@ mountTest('status --json, stats.json, metrics and the answer over HTTP agree', u
   for (const name of COUNTER_NAMES) t.true(values.includes(status[name]), name);
   // Requests were timed: reads from the backing device and flushes one by one, on whatever thread.
   t.is(status.latency.flush.count, status.flushes);
+  t.true(status.ksets_closed > 0);
   t.true(status.latency.read.count > 0 && status.latency.read.sum_us > 0);
   t.true(status.latency.write.count > 0 && status.latency.write.sum_us > 0);
 });
