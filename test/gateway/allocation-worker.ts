@@ -94,6 +94,7 @@ function main(start: AllocationWorkerStart): void {
     fd: start.fd,
     slots: thread.slots,
     fileSystem: new MeasuredFiles(thread, start.files, start.share),
+    timer: thread.times,
     stopWord: start.shared.words.subarray(0, 1),
     onError: (operation: string, error: unknown) => process.stderr.write(`${operation}: ${String(error)}\n`),
   };
