@@ -15,15 +15,19 @@ export function nearest(word: string, candidates: readonly string[]): string | u
   return best;
 }
 
-/** Insertions, removals and changes of one letter that make `b` of `a` (Levenshtein's distance), row by row. */
+/** Insertions, removals and changes of one letter, and exchanges of two that stand side by side, that make `b` of `a`, row by row. */
 function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = [];
   let previous = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const row = [i];
     for (let j = 1; j <= b.length; j++) {
       const change = previous[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
-      row.push(Math.min(change, previous[j]! + 1, row[j - 1]! + 1));
+      const isExchange = i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1];
+      const exchange = isExchange ? beforePrevious[j - 2]! + 1 : Infinity;
+      row.push(Math.min(change, exchange, previous[j]! + 1, row[j - 1]! + 1));
     }
+    beforePrevious = previous;
     previous = row;
   }
   return previous[b.length]!;

@@ -61,6 +61,7 @@ test('options can be a list, or the text of an -o', (t) => {
 
 for (const [title, text, expected] of [
   ['an unknown key, with the nearest', `${PLACES}mount_point: /x\n`, ['4: mount_point: unknown key (Did you mean mountpoint?)']],
+  ['two letters exchanged', `${PLACES}lgo: journal\n`, ['4: lgo: unknown key (Did you mean log?)']],
   [
     'an unknown key that nothing is near to',
     `${PLACES}colour: red\n`,
