@@ -33,10 +33,21 @@ export async function fio(setting: Pick<SubjectSetting, 'workspace'>, file: stri
 }
 type SingleFio = ReturnType<typeof parseFio>;
 
-/** Starts a subject and writes its working set, so that it is in memory wherever the subject has some. */
+/**
+ * How long a subject is used in small requests, first writing, then reading, before it is measured. A volume serves for days; what a program of any kind
+ * does in its first second (compiling, taking memory, filling the kernel's tables) is measured as such, see measure-start.ts.
+ */
+const WARM_SECONDS = 1;
+
+/**
+ * Starts a subject, writes its working set, so that it is in memory wherever the subject has some, and uses it for a moment.
+ */
 export async function startWarm(setting: SubjectSetting, subject: Subject): Promise<Started> {
   const running = await subject.start(setting);
   await fio(setting, running.file, { rw: 'write', blockBytes: MIB, depth: 1, jobs: 1, bytesMax: WORKING_SET_BYTES });
+  for (const rw of ['randwrite', 'randread'] as const) {
+    await fio(setting, running.file, { rw, blockBytes: 4096, depth: 16, jobs: 4, seconds: WARM_SECONDS, bytesMax: 2 * WORKING_SET_BYTES });
+  }
   await running.settle();
   return { subject, running };
 }
