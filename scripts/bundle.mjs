@@ -21,6 +21,7 @@ import { parseArgs } from 'node:util';
 const PROGRAMS = [
   'bin/command-line',
   'src/cli/demo-direct-process',
+  'src/cli/task-thread',
   'src/gateway/supervisor-main',
   'src/gateway/engine-main',
   'src/gateway/queue-worker',

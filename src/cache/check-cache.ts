@@ -10,12 +10,14 @@ import { LogCheck } from './check-log.js';
 import type { BackingFacts } from './check-records.js';
 import { checkRecords } from './check-records.js';
 import { inspectMedia } from './inspect-media.js';
+import type { TellProgress } from './tell-progress.js';
 
 export interface CheckOptions {
   /** The backing device that the cache is thought to belong to. */
   readonly backing?: BackingFacts;
   /** Of the running system (/proc/sys/kernel/random/boot_id); keys staged in this boot are then checked like all others. */
   readonly bootId?: string;
+  readonly tell?: TellProgress | undefined;
 }
 
 export interface CheckResult {
@@ -30,7 +32,7 @@ export function examineCache(device: CacheDevice, options: CheckOptions = {}): C
   checkRecords(device, media, options.backing, list);
   const header = media.gatewayHeader.ok ? media.gatewayHeader.value : undefined;
   const boundBytes = header === undefined || header.volumeBytes === 0 ? VOLUME_BYTES_MAX : header.volumeBytes;
-  const log = new LogCheck(device, media, options.backing?.sizeBytes ?? boundBytes, list);
+  const log = new LogCheck(device, media, options.backing?.sizeBytes ?? boundBytes, list, options.tell);
   log.run(options.bootId);
   return { findings: list.finish(), totals: log.totals };
 }

@@ -27,6 +27,8 @@ import { readRecordedTail } from './recorded-tail.js';
 import { lossOf, placeOf } from './repair-log.js';
 import type { StagedKset } from './staged-ksets.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
+import type { TellProgress } from './tell-progress.js';
+import { tellingWalk } from './tell-progress.js';
 
 /** What the log holds, as far as it could be read. */
 export interface LogTotals {
@@ -49,6 +51,7 @@ export class LogCheck {
   readonly #device: CacheDevice;
   readonly #media: InspectedMedia;
   readonly #list: FindingList;
+  readonly #tell: TellProgress | undefined;
   readonly #limits: { volumeBytes: number; segmentCount: number };
   readonly #dataCrc: boolean;
   readonly #damage = new DamagedRanges();
@@ -66,10 +69,11 @@ export class LogCheck {
   #hasSequences = false;
 
   /** `volumeBytes`: of the volume, or the most it can have. */
-  constructor(device: CacheDevice, media: InspectedMedia, volumeBytes: number, list: FindingList) {
+  constructor(device: CacheDevice, media: InspectedMedia, volumeBytes: number, list: FindingList, tell?: TellProgress) {
     this.#device = device;
     this.#media = media;
     this.#list = list;
+    this.#tell = tell;
     this.#limits = { volumeBytes, segmentCount: media.segmentCount };
     this.#dataCrc = media.cacheInfo.ok && media.cacheInfo.value.dataCrc;
     this.#references = new Array<number>(media.segmentCount).fill(0);
@@ -123,7 +127,8 @@ export class LogCheck {
   }
 
   #walk(start: LogPosition): LogWalk {
-    const walk = walkLog(this.#media.log, start, this.#options(start), {
+    const { log } = this.#media;
+    const walk = walkLog(log, start, tellingWalk(this.#options(start), this.#tell, 'checking', log, start), {
       onKset: (kset) => this.#checkKset(kset),
       onKey: (key, kset, index) => this.#checkKey(key, kset, index),
     });
@@ -214,7 +219,7 @@ export class LogCheck {
       this.#list.add('error', 'log-damaged', placeOf(walk.end), `${damage}: ${loss}`);
       return;
     }
-    const loss = lossOf(this.#media, walk, bootId);
+    const loss = lossOf(this.#media, walk, bootId, this.#tell);
     const given =
       'what was written to the cache behind this place, and is not on the backing device, is out of reach, and the cache is refused as it is';
     this.#list.add('error', 'log-damaged', placeOf(walk.end), `${damage}: ${given}`);
@@ -275,9 +280,9 @@ export class LogCheck {
 
   #checkPayloads(walks: readonly LogWalk[], start: LogPosition): void {
     if (!this.#payloads.isCrowded) return;
-    const { dirtyTail } = this.#media;
+    const { dirtyTail, log } = this.#media;
     for (const from of walks.length > 1 && dirtyTail.ok ? [start, dirtyTail.value] : [start]) {
-      walkLog(this.#media.log, from, this.#options(from), {
+      walkLog(log, from, tellingWalk(this.#options(from), this.#tell, 'comparing keys', log, from), {
         onKey: (key) => {
           if (validateKey(key, this.#limits) !== undefined || isStale(this.#media, key.cacheSegId, key.segGen)) return;
           this.#payloads.place(key.cacheSegId, key.cacheSegOff, key.len, key.off);

@@ -24,6 +24,7 @@ import { writeSegmentInfo } from '../media/segment-info.js';
 import { SUPERBLOCK_BYTES, encodeSuperblock } from '../media/superblock.js';
 import { writeTail } from '../media/tails.js';
 import { NO_COPY } from '../media/two-copy-record.js';
+import type { TellProgress } from './tell-progress.js';
 
 export interface FormatOptions {
   readonly dataCrc: boolean;
@@ -33,6 +34,7 @@ export interface FormatOptions {
   readonly uuid: Uint8Array;
   /** Milliseconds since 1970. */
   readonly nowMs: number;
+  readonly tell?: TellProgress | undefined;
 }
 
 /**
@@ -58,6 +60,7 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
     const info = { next: id + 1 < count ? ((id + 1) as PhysicalSegmentId) : undefined };
     writeSegmentInfo(bytes, info, writeSegmentInfo(bytes, info, NO_COPY));
     writeSegmentGeneration(bytes, 0, writeSegmentGeneration(bytes, 0, NO_COPY, { stamped: true }), { stamped: true });
+    options.tell?.('formatting', (id + 1) * SEGMENT_BYTES, count * SEGMENT_BYTES);
   }
   // In one go: for a file each persist is a flush of the disk below, and a large cache has 65,535 segments.
   device.persist(SEGMENTS_OFFSET, count * SEGMENT_BYTES);

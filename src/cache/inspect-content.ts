@@ -6,6 +6,7 @@ import type { PhysicalSegmentId } from '../media/layout.js';
 import { SECTOR_BYTES, SEGMENTS_OFFSET } from '../media/layout.js';
 import { inspectMedia } from './inspect-media.js';
 import { openUnbound } from './open-unbound.js';
+import type { TellProgress } from './tell-progress.js';
 
 export type DeviceContent =
   | { readonly kind: 'empty' }
@@ -20,7 +21,7 @@ export type DeviceContent =
 const START_BYTES = 1024 * 1024;
 
 /** `bootId`: of the running system; keys staged in it count as dirty. */
-export function describeContent(device: CacheDevice, bootId: string): DeviceContent {
+export function describeContent(device: CacheDevice, bootId: string, tell?: TellProgress): DeviceContent {
   try {
     inspectMedia(device);
   } catch (error) {
@@ -28,7 +29,7 @@ export function describeContent(device: CacheDevice, bootId: string): DeviceCont
     return describeStart(startOf(device));
   }
   try {
-    const { dirtyBytes } = openUnbound(device, bootId).replay;
+    const { dirtyBytes } = openUnbound(device, bootId, tell).replay;
     return dirtyBytes === 0 ? { kind: 'clean-cache' } : { kind: 'dirty-cache', dirtyBytes };
   } catch (error) {
     if (!(error instanceof PcacheError)) throw error;

@@ -5,6 +5,8 @@ import type { LogWalk } from '../media/log-walk.js';
 import { logWalkOptions, walkLog } from '../media/log-walk.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { isStale } from './inspect-media.js';
+import type { TellProgress } from './tell-progress.js';
+import { tellingWalk } from './tell-progress.js';
 
 /** How a segment is used, as the log tells it. */
 export interface SegmentUse {
@@ -27,7 +29,7 @@ export interface InspectedLog {
 }
 
 /** Walks the log from key_tail, or from dirty_tail where that is lost; `undefined` if both are. Keys are counted as they stand, unchecked. */
-export function inspectLog(media: InspectedMedia): InspectedLog | undefined {
+export function inspectLog(media: InspectedMedia, tell?: TellProgress): InspectedLog | undefined {
   const { keyTail, dirtyTail, gatewayHeader } = media;
   const start = keyTail.ok ? keyTail.value : dirtyTail.ok ? dirtyTail.value : undefined;
   if (start === undefined) return undefined;
@@ -40,7 +42,7 @@ export function inspectLog(media: InspectedMedia): InspectedLog | undefined {
   const header = gatewayHeader.ok ? gatewayHeader.value : undefined;
   // Without key_tail the walk starts at dirty_tail, of which no stamp counts.
   const options = logWalkOptions(keyTail.ok ? keyTail : { value: start }, dirtyTail.ok ? dirtyTail : undefined, header);
-  const walk = walkLog(media.log, start, options, {
+  const walk = walkLog(media.log, start, tellingWalk(options, tell, 'reading the log', media.log, start), {
     onKset({ cacheSegId, segOff }) {
       ksetPlaces.push(cacheSegId, segOff);
       isDirty ||= dirtyTail.ok && dirtyTail.value.cacheSegId === cacheSegId && dirtyTail.value.segOff === segOff;

@@ -7,6 +7,8 @@ import { walkLog } from '../media/log-walk.js';
 import type { CacheMedia } from './cache-media.js';
 import { DamagedRanges } from './check-damage.js';
 import { forEachKeyOf } from './staged-ksets.js';
+import type { TellProgress } from './tell-progress.js';
+import { tellingWalk } from './tell-progress.js';
 import type { StagedKset } from './staged-ksets.js';
 import type { VolumeRange } from './volume-ranges.js';
 import { VolumeRanges, bytesOf } from './volume-ranges.js';
@@ -20,14 +22,15 @@ export interface RecoveryPlan {
 }
 
 /** End of the volume byte range that the log's keys cover, 0 without keys; a volume can't be smaller. */
-export function endOfKeys(media: CacheMedia): number {
+export function endOfKeys(media: CacheMedia, tell?: TellProgress): number {
   let end = 0;
-  walkLog(media.log, media.keyTail, {}, { onKey: (key) => (end = Math.max(end, key.off + key.len)) });
+  const options = tellingWalk({}, tell, 'reading the log', media.log, media.keyTail);
+  walkLog(media.log, media.keyTail, options, { onKey: (key) => (end = Math.max(end, key.off + key.len)) });
   return end;
 }
 
 /** `media` have been replayed without an error, and `unclosed` are the staged ksets that the replay took. */
-export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[]): RecoveryPlan {
+export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[], tell?: TellProgress): RecoveryPlan {
   const ranges = new VolumeRanges();
   const damage = new DamagedRanges();
   const add = (key: KeyCursor): void => {
@@ -38,17 +41,12 @@ export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[])
     ranges.add(key.off, key.len);
   };
   let isDirty = false;
-  walkLog(
-    media.log,
-    media.keyTail,
-    { dirtyTail: media.dirtyTail },
-    {
-      onKset: (kset) => (isDirty ||= samePosition(kset, media.dirtyTail)),
-      onKey: (key) => {
-        if (isDirty) add(key);
-      },
+  walkLog(media.log, media.keyTail, tellingWalk({ dirtyTail: media.dirtyTail }, tell, 'looking at dirty data', media.log, media.keyTail), {
+    onKset: (kset) => (isDirty ||= samePosition(kset, media.dirtyTail)),
+    onKey: (key) => {
+      if (isDirty) add(key);
     },
-  );
+  });
   for (const kset of unclosed) forEachKeyOf(media.log, kset, add);
   const written = ranges.merged();
   const damaged = damage.merged().map(({ start, end }) => ({ offsetBytes: start, lengthBytes: end - start }));

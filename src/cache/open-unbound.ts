@@ -6,12 +6,13 @@ import { readCacheMedia } from './cache-media.js';
 import { endOfKeys } from './inspect-recovery.js';
 import { openCache } from './open.js';
 import type { OpenedCache } from './open.js';
+import type { TellProgress } from './tell-progress.js';
 
 /** `bootId`: of the running system; keys staged in it are taken. Throws PcacheError as `openCache`. */
-export function openUnbound(device: CacheDevice, bootId: string): OpenedCache {
+export function openUnbound(device: CacheDevice, bootId: string, tell?: TellProgress): OpenedCache {
   const media = readCacheMedia(device);
   const boundBytes = media.gatewayHeader?.volumeBytes ?? 0;
-  const leastBytes = Math.max(SUBTREE_BYTES, Math.ceil(endOfKeys(media) / SUBTREE_BYTES) * SUBTREE_BYTES);
+  const leastBytes = Math.max(SUBTREE_BYTES, Math.ceil(endOfKeys(media, tell) / SUBTREE_BYTES) * SUBTREE_BYTES);
   return openCache(device, {
     volumeBytes: boundBytes === 0 ? Math.min(VOLUME_BYTES_MAX, leastBytes) : boundBytes,
     backingIdentity: '',
@@ -23,5 +24,6 @@ export function openUnbound(device: CacheDevice, bootId: string): OpenedCache {
     newUuid: new Uint8Array(16),
     nowMs: 0,
     clock: () => 0,
+    tell,
   });
 }

@@ -42,6 +42,8 @@ import {
 } from './shared-state.js';
 import type { CacheShared } from './shared-state.js';
 import { storingAnew } from './store-anew.js';
+import type { TellProgress } from './tell-progress.js';
+import { tellingWalk } from './tell-progress.js';
 
 export interface OpenOptions {
   readonly volumeBytes: number;
@@ -64,6 +66,8 @@ export interface OpenOptions {
   readonly clock: () => number;
   /** Of simulations: see `CacheShared.segmentDataBytes`. */
   readonly segmentDataBytes?: number;
+  /** Hears how far the replay of the log is. */
+  readonly tell?: TellProgress | undefined;
 }
 
 export interface OpenedCache {
@@ -109,7 +113,8 @@ function replayInto(
   const segments = new SegmentTable(shared, device);
   const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
   const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
-  return { shared, segments, replayed: replay(media, shared, tree, segments, takeStaged) };
+  const walkOptions = tellingWalk(media.walkOptions, options.tell, 'replaying the log', media.log, media.keyTail);
+  return { shared, segments, replayed: replay({ ...media, walkOptions }, shared, tree, segments, takeStaged) };
 }
 
 function requireItsBackingDevice(header: GatewayHeader | undefined, options: OpenOptions): void {

@@ -7,6 +7,7 @@ import type { CacheDevice } from '../device/device.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
 import { SEGMENTS_OFFSET, SEGMENT_BYTES } from '../media/layout.js';
 import type { LogLoss } from './salvage-log.js';
+import type { TellProgress } from './tell-progress.js';
 
 /** Bytes of the device and what is to take their place; both of one length. */
 export interface Patch {
@@ -44,10 +45,12 @@ export class RepairDraft {
   readonly refusals: Refusal[] = [];
   /** The copy. */
   readonly device: CacheDevice;
+  readonly tell: TellProgress | undefined;
   #patches: Patch[] = [];
 
-  constructor(copy: CacheDevice) {
+  constructor(copy: CacheDevice, tell?: TellProgress) {
     this.device = copy;
+    this.tell = tell;
   }
 
   /** Runs `action`, which changes the given bytes of the copy, and takes the difference into the current step. */

@@ -13,6 +13,8 @@ import type { RepairDraft } from './repair-draft.js';
 import type { LogLoss } from './salvage-log.js';
 import { findLoss } from './salvage-log.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
+import type { TellProgress } from './tell-progress.js';
+import { tellingWalk } from './tell-progress.js';
 import type { KeyCursor } from '../media/cache-key.js';
 import { validateKey } from '../media/cache-key.js';
 import { KsetHeader, ksetIsValid } from '../media/kset.js';
@@ -57,7 +59,7 @@ export function walkOptionsOf({ keyTail, dirtyTail, gatewayHeader }: InspectedMe
 }
 
 /** What is lost behind the damage with which `walk` ended. `bootId`: of the running system, or undefined. */
-export function lossOf(media: InspectedMedia, walk: LogWalk, bootId: string | undefined): LogLoss {
+export function lossOf(media: InspectedMedia, walk: LogWalk, bootId: string | undefined, tell?: TellProgress): LogLoss {
   const header = media.gatewayHeader.ok ? media.gatewayHeader.value : undefined;
   const boundBytes = header?.volumeBytes ?? 0;
   return findLoss(media.log, walk, {
@@ -67,6 +69,7 @@ export function lossOf(media: InspectedMedia, walk: LogWalk, bootId: string | un
     limits: { volumeBytes: boundBytes === 0 ? VOLUME_BYTES_MAX : boundBytes, segmentCount: media.log.segmentCount },
     isStale: (cacheSegId, segGen) => isStale(media, cacheSegId, segGen),
     dataSegments: dataSegmentsOf(media, walk),
+    tell,
     ...(header?.durable === undefined ? {} : { durable: header.durable.position }),
   });
 }
@@ -112,7 +115,7 @@ export function repairLog(draft: RepairDraft, bootId: string | undefined): void 
   const recorded = readRecordedTail(media);
   let comesToRecorded = false as boolean;
   let reusedSegment = -1;
-  const walk = walkLog(media.log, keyTail.value, walkOptionsOf(media), {
+  const walk = walkLog(media.log, keyTail.value, tellingWalk(walkOptionsOf(media), draft.tell, 'planning', media.log, keyTail.value), {
     onKset: (kset) => (comesToRecorded ||= recorded.ok && samePosition(recorded.value, kset)),
     onKey: ({ cacheSegId, segGen }) => {
       if (media.ownGenerations[cacheSegId] === true && isStale(media, cacheSegId, segGen)) reusedSegment = cacheSegId;
@@ -255,7 +258,7 @@ function takeRecordedTail(draft: RepairDraft, why: string): boolean {
 }
 
 function cut(draft: RepairDraft, media: InspectedMedia, walk: LogWalk, bootId: string | undefined): void {
-  const loss = lossOf(media, walk, bootId);
+  const loss = lossOf(media, walk, bootId, draft.tell);
   for (const { cacheSegId, start, end } of zeroRanges(loss)) {
     const { bytes, base } = media.log.data(cacheSegId);
     const deviceOffset = segmentDeviceOffset(media.chain.physicalOf[cacheSegId]!) + SEGMENT_DATA_OFFSET + start;

@@ -12,6 +12,7 @@ import { repairGatewayHeader } from './repair-header.js';
 import { repairGenerations, repairLog, repairTails } from './repair-log.js';
 import { repairStructure } from './repair-records.js';
 import type { LogLoss } from './salvage-log.js';
+import type { TellProgress } from './tell-progress.js';
 
 export interface RepairPlan {
   readonly steps: readonly RepairStep[];
@@ -26,12 +27,13 @@ export interface RepairOptions {
   readonly bootId: string;
   /** A gateway header that is lost is taken for one that never was: the caller vouches for the backing device. */
   readonly forgetLostHeader?: boolean;
+  readonly tell?: TellProgress | undefined;
 }
 
 /** `copy`: of the device; the steps are made to it. Throws PcacheError `not-a-cache` if there is nothing of a cache on it. */
 export function planRepair(copy: CacheDevice, options: RepairOptions): RepairPlan {
   copy.expectAccess('scattered');
-  const draft = new RepairDraft(copy);
+  const draft = new RepairDraft(copy, options.tell);
   // Throws if it is no cache.
   inspectMedia(copy);
   repairGatewayHeader(draft, options);
@@ -46,7 +48,7 @@ export function planRepair(copy: CacheDevice, options: RepairOptions): RepairPla
 
 function tryOut(draft: RepairDraft, bootId: string): void {
   try {
-    openUnbound(draft.device, bootId);
+    openUnbound(draft.device, bootId, draft.tell);
   } catch (error) {
     if (!(error instanceof PcacheError) || error.code === 'internal') throw error;
     draft.refuse({

@@ -12,13 +12,22 @@ import { KEY_RESERVED_OFFSET, KeyCursor, validateKey } from '../media/cache-key.
 import type { KeyLimits } from '../media/cache-key.js';
 import { KSET_MAGIC_HIGH, KSET_MAGIC_LOW, KSET_HEADER_LAYOUT, KsetHeader, ksetProblem } from '../media/kset.js';
 import type { CacheSegId } from '../media/layout.js';
-import { KEY_BYTES, KSET_BYTES_MAX, KSET_HEADER_BYTES, KSET_KEYS_MAX, LAST_KSET_BYTES, SEGMENT_DATA_BYTES } from '../media/layout.js';
+import {
+  KEY_BYTES,
+  KSET_BYTES_MAX,
+  KSET_HEADER_BYTES,
+  KSET_KEYS_MAX,
+  LAST_KSET_BYTES,
+  SEGMENT_BYTES,
+  SEGMENT_DATA_BYTES,
+} from '../media/layout.js';
 import type { LogPosition } from '../media/log-position.js';
 import { LOG_ALIGNMENT_BYTES, LOG_OFFSET_MAX } from '../media/log-position.js';
 import type { LogSource, LogWalk } from '../media/log-walk.js';
 import { stagedKeyCheck } from '../media/staged-key.js';
 import type { StagedKset } from './staged-ksets.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
+import type { TellProgress } from './tell-progress.js';
 import type { VolumeRange } from './volume-ranges.js';
 import { VolumeRanges, bytesOf } from './volume-ranges.js';
 
@@ -69,6 +78,7 @@ export interface LossOptions {
   readonly dataSegments: ReadonlySet<number>;
   /** A place that the log is known to have reached. */
   readonly durable?: LogPosition;
+  readonly tell?: TellProgress | undefined;
 }
 
 /** `walk` ended damaged. */
@@ -103,6 +113,7 @@ function findKsets(log: LogSource, walk: LogWalk, options: LossOptions): FoundKs
   const found = ksetsOfSegment(log, cacheSegId, segOff, options);
   const before = new Set<number>(walk.segments);
   for (let id = 0; id < log.segmentCount; id++) {
+    options.tell?.('looking behind the damage', id * SEGMENT_BYTES, log.segmentCount * SEGMENT_BYTES);
     if (before.has(id) || options.dataSegments.has(id) || !hasKsetAtStart(log, id as CacheSegId, options)) continue;
     for (const kset of ksetsOfSegment(log, id as CacheSegId, 0, options)) found.push(kset);
   }

@@ -12,6 +12,7 @@ import type { CacheMedia } from './cache-media.js';
 import { inspectMedia } from './inspect-media.js';
 import type { LogLoss } from './salvage-log.js';
 import { forEachKeyOf } from './staged-ksets.js';
+import type { TellProgress } from './tell-progress.js';
 
 export interface SalvageVisitor {
   /** `bytes` at `start` are the payload. */
@@ -21,7 +22,14 @@ export interface SalvageVisitor {
 }
 
 /** `device`: as it is; `media`: of its repaired copy, which knows where each segment is. */
-export function salvageWrites(device: CacheDevice, media: CacheMedia, loss: LogLoss, visitor: SalvageVisitor, volumeBytes: number): void {
+export function salvageWrites(
+  device: CacheDevice,
+  media: CacheMedia,
+  loss: LogLoss,
+  visitor: SalvageVisitor,
+  volumeBytes: number,
+  tell?: TellProgress,
+): void {
   const limits = { volumeBytes, segmentCount: media.physicalOf.length };
   const asItIs = inspectMedia(device);
   const log: LogSource = {
@@ -42,5 +50,11 @@ export function salvageWrites(device: CacheDevice, media: CacheMedia, loss: LogL
     if (generation?.ok === true && isWhole) visitor.onWhole(key.off, bytes, start, key.len);
     else visitor.onDamaged(key.off, key.len);
   };
-  for (const kset of loss.ksets) forEachKeyOf(log, kset, take);
+  const totalBytes = loss.ksets.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+  let doneBytes = 0;
+  for (const kset of loss.ksets) {
+    forEachKeyOf(log, kset, take);
+    doneBytes += kset.sizeBytes;
+    tell?.('salvaging', doneBytes, totalBytes);
+  }
 }

@@ -1,16 +1,15 @@
 // What `check` found, in words and as JSON, and what the user should do next.
 
 import type { CheckResult } from '../cache/check-cache.js';
-import { examineCache } from '../cache/check-cache.js';
 import type { Finding } from '../cache/check-finding.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
 import type { VolumeRange } from '../cache/volume-ranges.js';
 import { VolumeRanges, bytesOf } from '../cache/volume-ranges.js';
-import type { CacheDevice } from '../device/device.js';
-import { hostBootId } from '../gateway/host-boot-id.js';
-import { aboutCache, openBacking } from './cache-file.js';
+import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { openBacking } from './cache-file.js';
 import { count, rangeRecord, rangeText } from './range-text.js';
 import { formatSize } from './size.js';
+import { runTask, type TaskWatch } from './task.js';
 
 /** Findings of one kind that are printed for people; JSON has more. */
 const LINES_PER_CODE = 20;
@@ -27,15 +26,17 @@ export interface CheckReport extends CheckResult {
 }
 
 /** Throws what opening the backing device throws, and PcacheError `not-a-cache`. */
-export function checkDevice(device: CacheDevice, path: string, backingPath: string | undefined, plan: RepairPlan | undefined): CheckReport {
+export async function checkDevice(
+  device: MappedCacheDevice,
+  backingPath: string | undefined,
+  plan: RepairPlan | undefined,
+  watch: TaskWatch,
+): Promise<CheckReport> {
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache umount ${mountpoint} first.`;
   const backing = backingPath === undefined ? undefined : openBacking(backingPath, { readOnly: true }, hintIfUsed);
   try {
-    const facts = backing === undefined ? {} : { backing: { sizeBytes: backing.sizeBytes, identity: backing.identity } };
-    return reportOf(
-      aboutCache(path, () => examineCache(device, { ...facts, bootId: hostBootId() })),
-      plan,
-    );
+    const facts = backing === undefined ? undefined : { sizeBytes: backing.sizeBytes, identity: backing.identity };
+    return reportOf(await runTask('check', { cache: device.handle, backing: facts }, watch), plan);
   } finally {
     backing?.close();
   }

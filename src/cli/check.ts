@@ -2,14 +2,13 @@
 // it is told to repair.
 
 import type { Command } from 'commander';
-import { planRepair } from '../cache/repair-plan.js';
 import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
-import { hostBootId } from '../gateway/host-boot-id.js';
 import { openCache, refuseWrongOrder } from './cache-file.js';
 import { checkDevice, checkRecord, checkText } from './check-report.js';
 import { addExample, type CommandContext } from './command.js';
 import { repair, undo } from './repair.js';
+import { runTask } from './task.js';
 
 interface CheckOptions {
   backing?: string;
@@ -71,8 +70,10 @@ async function check(path: string, backingPath: string | undefined, context: Com
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache umount ${mountpoint} first.`;
   const device = openCache(path, { readOnly: true }, hintIfUsed);
   try {
-    const first = checkDevice(device, path, backingPath, undefined);
-    const plan = first.problems === 0 ? undefined : await withPrivateCopy(device, (copy) => planRepair(copy, { bootId: hostBootId() }));
+    const watch = { output: context.output, interrupted: () => `${path} is as it was, and not checked to its end` };
+    const first = await checkDevice(device, backingPath, undefined, watch);
+    const plan =
+      first.problems === 0 ? undefined : await withPrivateCopy(device, (copy) => runTask('planRepair', { copy: copy.handle }, watch));
     const report = { ...first, plan };
     if (report.problems > 0) context.exitStatus = 1;
     context.output.result(checkRecord(path, report), () => checkText(path, report));

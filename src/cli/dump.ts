@@ -3,11 +3,11 @@
 
 import type { Command } from 'commander';
 import type { InspectedLog } from '../cache/inspect-log.js';
-import { inspectLog } from '../cache/inspect-log.js';
 import type { InspectedMedia } from '../cache/inspect-media.js';
 import { inspectMedia, isStale } from '../cache/inspect-media.js';
 import { findStagedKsets, forEachKeyOf } from '../cache/staged-ksets.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
+import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import type { CacheInfo } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { readKsetHeader } from '../media/kset.js';
@@ -18,7 +18,9 @@ import { aboutCache, openCache, uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
 import { outputTaken } from './drain.js';
 import { alignColumns, type Output } from './output.js';
+import { onInterrupt } from './progress.js';
 import { formatSize } from './size.js';
+import { runTask } from './task.js';
 
 interface DumpOptions {
   segments?: true;
@@ -52,7 +54,24 @@ async function dump(path: string, options: DumpOptions, context: CommandContext)
   const device = openCache(path, { readOnly: true, lock }, (mountpoint) => `It is mounted at ${mountpoint}; --live reads it all the same.`);
   try {
     const media = aboutCache(path, () => inspectMedia(device));
-    const log = inspectLog(media);
+    const log = await runTask('inspectLog', { cache: device.handle }, { output, interrupted: () => `${path} is as it was` });
+    await print(path, device, media, log, options, context);
+  } finally {
+    device.close();
+  }
+}
+
+async function print(
+  path: string,
+  device: MappedCacheDevice,
+  media: InspectedMedia,
+  log: InspectedLog | undefined,
+  options: DumpOptions,
+  context: CommandContext,
+): Promise<void> {
+  const { output } = context;
+  const ignoreInterrupts = onInterrupt(output, () => `${path} is as it was; what was printed of it is not all`);
+  try {
     const problems = problemsOf(media, log);
     const record = { record: 'cache', cache: path, size_bytes: device.sizeBytes, ...cacheRecord(media, log), problems };
     output.result(record, () => cacheText(record));
@@ -62,7 +81,7 @@ async function dump(path: string, options: DumpOptions, context: CommandContext)
     if (problems.length > 0) context.exitStatus = 1;
     await outputTaken();
   } finally {
-    device.close();
+    ignoreInterrupts();
   }
 }
 

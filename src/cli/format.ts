@@ -1,14 +1,8 @@
 // `pcache format`: makes a cache of a new file, an existing file or a block device. What is there is looked at first, read-only, and nothing is changed
 // unless it is empty, or a cache without dirty data, or --force is given.
 
-import { randomBytes } from 'node:crypto';
-import { existsSync, statSync, truncateSync, unlinkSync } from 'node:fs';
+import { truncateSync, unlinkSync } from 'node:fs';
 import type { Command } from 'commander';
-import { formatCache } from '../cache/format.js';
-import { describeContent } from '../cache/inspect-content.js';
-import { attempt } from '../device/device-file.js';
-import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
-import { createCacheFile } from '../device/mapped-cache-device.js';
 import { PcacheError } from '../errors.js';
 import {
   CACHE_BYTES_MAX,
@@ -19,24 +13,17 @@ import {
   KERNEL_CACHE_BYTES_MIN,
   SECTOR_BYTES,
 } from '../media/layout.js';
-import { aboutCache, openCache, uuidText } from './cache-file.js';
-import { hostBootId } from '../gateway/host-boot-id.js';
+import { uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { FormatStage, type FormatPlan } from './format-cache.js';
 import { formatSize, parseSize } from './size.js';
+import { runTask } from './task.js';
 
 interface FormatCommandOptions {
   size?: string;
   dataCrc?: true;
   gcPercent?: string;
   force?: true;
-}
-
-interface FormatPlan {
-  readonly path: string;
-  readonly sizeBytes: number | undefined;
-  readonly dataCrc: boolean;
-  readonly gcPercent: number;
-  readonly force: boolean;
 }
 
 export function define(command: Command, context: CommandContext): void {
@@ -84,8 +71,8 @@ function requireSize(sizeBytes: number, text: string): void {
   if (sizeBytes > CACHE_BYTES_MAX) throw new PcacheError('usage', `format: --size ${text}: a cache has 1T at most`);
 }
 
-function format(plan: FormatPlan, { output }: CommandContext): void {
-  const device = makeCache(plan);
+async function format(plan: FormatPlan, { output }: CommandContext): Promise<void> {
+  const device = await runTask('format', plan, { output, interrupted: (stage) => undoWhatCanBe(plan.path, stage) });
   const { path, dataCrc, gcPercent } = plan;
   const result = {
     cache: path,
@@ -104,111 +91,20 @@ function format(plan: FormatPlan, { output }: CommandContext): void {
   }
 }
 
-interface MadeCache {
-  readonly sizeBytes: number;
-  readonly segmentCount: number;
-  readonly uuid: Uint8Array;
-}
-
-function makeCache(plan: FormatPlan): MadeCache {
-  const { path, sizeBytes } = plan;
-  if (!existsSync(path)) return createAndFormat(plan, requiredSize(plan));
-  const stat = attempt(path, () => statSync(path));
-  if (stat.isFile() && stat.size === 0) return growAndFormat(plan, requiredSize(plan));
-  lookFirst(plan);
-  const device = openCache(path, {}, (mountpoint) => `It is mounted at ${mountpoint}.`);
-  try {
-    if (sizeBytes !== undefined && sizeBytes !== device.sizeBytes) throw sizeMismatch(path, device.sizeBytes);
-    return formatDevice(device, plan);
-  } finally {
-    device.close();
-  }
-}
-
-function requiredSize({ path, sizeBytes }: FormatPlan): number {
-  if (sizeBytes !== undefined) return sizeBytes;
-  const why = existsSync(path) ? 'is empty' : 'does not exist';
-  throw new PcacheError('not-found', `${path}: ${why}, and no --size is given`, { hint: `pcache format ${path} --size 8G creates it.` });
-}
-
-function sizeMismatch(path: string, sizeBytes: number): PcacheError {
-  return new PcacheError('usage', `${path}: exists with ${sizeBytes} bytes; --size is for new files`, {
-    hint: 'Leave --size out to format it as large as it is, or remove it first.',
-  });
-}
-
-function createAndFormat(plan: FormatPlan, sizeBytes: number): MadeCache {
-  createCacheFile(plan.path, sizeBytes);
-  try {
-    return openAndFormat(plan);
-  } catch (error) {
-    unlinkSync(plan.path);
-    throw error;
-  }
-}
-
-/** An empty file, as mktemp(1) makes it, is as good as none. */
-function growAndFormat(plan: FormatPlan, sizeBytes: number): MadeCache {
-  attempt(plan.path, () => truncateSync(plan.path, sizeBytes));
-  try {
-    return openAndFormat(plan);
-  } catch (error) {
-    truncateSync(plan.path, 0);
-    throw error;
-  }
-}
-
-function openAndFormat(plan: FormatPlan): MadeCache {
-  const device = openCache(plan.path, {}, (mountpoint) => `It is mounted at ${mountpoint}.`);
-  try {
-    return formatDevice(device, plan);
-  } finally {
-    device.close();
-  }
-}
-
-function formatDevice(device: MappedCacheDevice, { path, dataCrc, gcPercent, force }: FormatPlan): MadeCache {
-  const uuid = randomBytes(16);
-  // Again, now that nobody else can write to it.
-  if (!force) aboutCache(path, () => refuseContent(device, path));
-  aboutCache(path, () => formatCache(device, { dataCrc, gcPercent, uuid, nowMs: Date.now() }));
-  // Here it holds up nobody; a mount would have to do it beside its users.
-  device.gatherHugePages();
-  return { sizeBytes: device.sizeBytes, segmentCount: device.segmentCount, uuid };
-}
-
-/** Opening for writing gives a sparse file its blocks, so a refusal has to come before it. */
-function lookFirst({ path, sizeBytes, force }: FormatPlan): void {
-  const device = openCache(path, { readOnly: true }, (mountpoint) => `It is mounted at ${mountpoint}.`);
-  try {
-    if (sizeBytes !== undefined && sizeBytes !== device.sizeBytes) throw sizeMismatch(path, device.sizeBytes);
-    if (!force) aboutCache(path, () => refuseContent(device, path));
-  } finally {
-    device.close();
-  }
-}
-
-function refuseContent(device: MappedCacheDevice, path: string): void {
-  const content = describeContent(device, hostBootId());
-  switch (content.kind) {
-    case 'empty':
-    case 'clean-cache':
-      return;
-    case 'dirty-cache':
-      throw new PcacheError(
-        'holds-data',
-        `${path}: holds a cache with ${formatSize(content.dirtyBytes)} of dirty data, which would be lost`,
-        {
-          hint: `pcache recover ${path} BACKING writes it to the backing device; --force discards it.`,
-        },
-      );
-    case 'damaged-cache':
-      throw new PcacheError('holds-data', `${path}: holds a cache that can't be read, so it may have dirty data: ${content.reason}`, {
-        hint: `pcache check ${path} says what is left; --force discards it.`,
-      });
-    case 'other':
-      throw new PcacheError('holds-data', `${path}: holds ${content.what}, which would be lost`, {
-        hint: '--force formats it all the same.',
-      });
+/** After an interrupt: a file that was made for it goes again. Says where things stand. */
+function undoWhatCanBe(path: string, stage: number): string {
+  switch (stage) {
+    case FormatStage.making:
+      unlinkSync(path);
+      return `${path} was not finished and is removed`;
+    case FormatStage.growing:
+      truncateSync(path, 0);
+      return `${path} was not finished and is empty again`;
+    case FormatStage.overwriting:
+      return `${path} is no cache yet, and what it held is lost; pcache format ${path} --force makes it one`;
+    case FormatStage.formatted:
+      return `${path} is an empty cache, ready to be used; only its memory was not gathered in huge pages, which a mount does beside its work`;
+    default:
+      return `${path} is as it was`;
   }
 }

@@ -1,6 +1,7 @@
 // How far something is that takes its time: a bar on a terminal, and where nobody watches, now and then a line that a program can read. Both on stderr.
 // An interrupt leaves the terminal's line finished, says where things stand, and then ends the process as it would have ended without all this.
 
+import { setImmediate as turn } from 'node:timers/promises';
 import { SingleBar } from 'cli-progress';
 import type { Output } from './output.js';
 import { formatDuration, formatSize } from './size.js';
@@ -23,6 +24,36 @@ export interface ProgressOptions {
 
 const RATE_WINDOW_MS = 5000;
 const LINE_INTERVAL_MS = 5000;
+/** What is over sooner needs no bar. */
+const SHOW_AFTER_MS = 1000;
+
+/**
+ * Until the function that is returned is called, an interrupt says where things stand, in one line, and then ends the process by the signal. A second one
+ * ends it at once. `whereThingsStand` may stop what is under way first.
+ */
+export function onInterrupt(output: Output, whereThingsStand: () => string | Promise<string>): () => void {
+  const interrupted = (): void => {
+    process.off('SIGINT', interrupted);
+    void sayAndEnd(output, whereThingsStand);
+  };
+  process.on('SIGINT', interrupted);
+  return () => process.off('SIGINT', interrupted);
+}
+
+/** Resolves when an interrupt that came while the main thread was busy has been heard. */
+export async function interruptsHeard(): Promise<void> {
+  // The first turn may be the rest of one that began before the signal came.
+  await turn();
+  await turn();
+}
+
+async function sayAndEnd(output: Output, whereThingsStand: () => string | Promise<string>): Promise<void> {
+  try {
+    output.warn(`interrupted: ${await whereThingsStand()}`);
+  } finally {
+    process.kill(process.pid, 'SIGINT');
+  }
+}
 
 /** Starts a bar that shows bytes left, rate and time left, or the lines; does nothing with --quiet but at an interrupt. */
 export function startProgress(output: Output, label: string, totalBytes: number, options: ProgressOptions = {}): Progress {
@@ -52,7 +83,48 @@ export function startProgress(output: Output, label: string, totalBytes: number,
   };
 }
 
+/** The same for work in phases, each of which has a total of its own; shown when it has lasted for a second. Leaves interrupts to others. */
+export class PhaseProgress {
+  readonly #output: Output;
+  readonly #startMs = performance.now();
+  #phase: { readonly name: string; readonly totalBytes: number; readonly view: View | undefined } | undefined;
+  #doneBytes = 0;
+  #saidMs = performance.now();
+
+  constructor(output: Output) {
+    this.#output = output;
+  }
+
+  /** A new name is a new phase. */
+  update(name: string, doneBytes: number, totalBytes: number): void {
+    if (performance.now() - this.#startMs < SHOW_AFTER_MS) return;
+    if (this.#phase?.name !== name || this.#phase.totalBytes !== totalBytes) {
+      this.#end(true);
+      this.#phase = { name, totalBytes, view: viewOf(this.#output, name, totalBytes, { lines: true, saidMs: this.#saidMs }) };
+      this.#doneBytes = 0;
+    }
+    this.#doneBytes = Math.min(totalBytes, Math.max(this.#doneBytes, doneBytes));
+    this.#phase.view?.show(this.#doneBytes);
+  }
+
+  /** Everything is done, or nothing more will be. Idempotent. */
+  stop({ isDone = false }: { isDone?: boolean } = {}): void {
+    this.#end(isDone);
+  }
+
+  #end(isDone: boolean): void {
+    const { view, totalBytes } = this.#phase ?? {};
+    if (view === undefined || totalBytes === undefined) return;
+    if (isDone) view.show(totalBytes);
+    view.stop();
+    this.#saidMs = view.saidMs ?? this.#saidMs;
+    this.#phase = undefined;
+  }
+}
+
 interface View {
+  /** When its last line was said, where there are lines. */
+  readonly saidMs?: number;
   show(doneBytes: number): void;
   stop(): void;
 }
@@ -61,11 +133,11 @@ function viewOf(
   output: Output,
   label: string,
   totalBytes: number,
-  { lines, lineIntervalMs = LINE_INTERVAL_MS }: ProgressOptions,
+  { lines, lineIntervalMs = LINE_INTERVAL_MS, saidMs }: ProgressOptions & { readonly saidMs?: number },
 ): View | undefined {
   if (output.quiet || totalBytes <= 0) return undefined;
   if (output.showsProgress) return new BarView(label, totalBytes);
-  return lines === true ? new LineView(output, label, totalBytes, lineIntervalMs) : undefined;
+  return lines === true ? new LineView(output, label, totalBytes, lineIntervalMs, saidMs) : undefined;
 }
 
 class BarView implements View {
@@ -108,9 +180,10 @@ class LineView implements View {
   readonly #totalBytes: number;
   readonly #intervalMs: number;
   readonly #rate = new Rate();
-  #saidMs = performance.now();
+  saidMs: number;
 
-  constructor(output: Output, label: string, totalBytes: number, intervalMs: number) {
+  constructor(output: Output, label: string, totalBytes: number, intervalMs: number, saidMs = performance.now()) {
+    this.saidMs = saidMs;
     this.#intervalMs = intervalMs;
     this.#output = output;
     this.#label = label;
@@ -120,8 +193,8 @@ class LineView implements View {
   show(doneBytes: number): void {
     const nowMs = performance.now();
     const bytesPerSecond = Math.round(this.#rate.bytesPerSecond(doneBytes, nowMs));
-    if (nowMs - this.#saidMs < this.#intervalMs) return;
-    this.#saidMs = nowMs;
+    if (nowMs - this.saidMs < this.#intervalMs) return;
+    this.saidMs = nowMs;
     this.#output.progress({
       progress: this.#label,
       done_bytes: doneBytes,

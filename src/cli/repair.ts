@@ -7,21 +7,23 @@ import { readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { applyPatches, requireUndoable, undoPatches } from '../cache/repair-apply.js';
 import { decodeBackup, encodeBackup } from '../cache/repair-backup.js';
+import type { Patch } from '../cache/repair-draft.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
-import { planRepair } from '../cache/repair-plan.js';
 import { attempt } from '../device/device-file.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
-import { hostBootId } from '../gateway/host-boot-id.js';
 import { readGatewayHeader } from '../media/gateway-header.js';
 import { aboutCache, isBlockDevice, openCache, uuidText } from './cache-file.js';
 import { checkDevice, checkRecord, checkText } from './check-report.js';
 import type { CommandContext } from './command.js';
 import { askYes, canAsk } from './confirm.js';
 import { createDurableFile } from './durable-file.js';
+import type { Output } from './output.js';
+import { interruptsHeard, onInterrupt } from './progress.js';
 import { count } from './range-text.js';
 import { planLines, planRecord } from './repair-text.js';
+import { runTask } from './task.js';
 
 export interface RepairOptions {
   readonly dryRun: boolean;
@@ -38,20 +40,42 @@ export async function repair(path: string, options: RepairOptions, context: Comm
   if (!options.dryRun) requireConsent(options.yes, output.json || output.quiet, 'check --repair');
   const device = openCache(path, { readOnly: options.dryRun }, hintIfUsed);
   try {
-    const plan = await withPrivateCopy(device, (copy) => aboutCache(path, () => planRepair(copy, { bootId: hostBootId() })));
+    const watch = { output, interrupted: () => `${path} is as it was` };
+    const plan = await withPrivateCopy(device, (copy) => runTask('planRepair', { copy: copy.handle }, watch));
     const isPossible = plan.steps.length > 0 && plan.refusals.length === 0;
     const backupPath = options.backup ?? defaultBackupPath(path, new Date());
     if (isPossible) for (const line of headLines(path, plan, backupPath)) output.line(line);
     if (isPossible && !options.dryRun && (await consents(options.yes, plan))) {
-      saveBackup(device, plan, backupPath);
-      aboutCache(path, () => applyPatches(device, patchesOf(plan)));
-      reportRepaired(path, device, plan, backupPath, options, context);
+      await makeRepairs(path, device, plan, backupPath, context);
+      await reportRepaired(path, device, plan, backupPath, options, context);
     } else {
-      reportUnchanged(path, device, plan, isPossible, options, context);
+      await reportUnchanged(path, device, plan, isPossible, options, context);
     }
   } finally {
     device.close();
   }
+}
+
+/** Not cut off by an interrupt, which is heard when all of it is done. */
+async function makeRepairs(
+  path: string,
+  device: MappedCacheDevice,
+  plan: RepairPlan,
+  backupPath: string,
+  { output }: CommandContext,
+): Promise<void> {
+  const ignoreInterrupts = onInterrupt(output, () => repairedText(path, backupPath));
+  try {
+    saveBackup(device, plan, backupPath);
+    aboutCache(path, () => applyPatches(device, patchesOf(plan)));
+    await interruptsHeard();
+  } finally {
+    ignoreInterrupts();
+  }
+}
+
+function repairedText(path: string, backupPath: string): string {
+  return `${path} is repaired, and not checked after that; what was changed is saved in ${backupPath}`;
 }
 
 function requireConsent(yes: boolean, isSilent: boolean, command: string): void {
@@ -96,15 +120,16 @@ function saveBackup(device: MappedCacheDevice, plan: RepairPlan, backupPath: str
   createDurableFile(backupPath, backup);
 }
 
-function reportRepaired(
+async function reportRepaired(
   path: string,
   device: MappedCacheDevice,
   plan: RepairPlan,
   backupPath: string,
   options: RepairOptions,
   context: CommandContext,
-): void {
-  const after = checkDevice(device, path, options.backingPath, undefined);
+): Promise<void> {
+  const watch = { output: context.output, interrupted: () => repairedText(path, backupPath) };
+  const after = await checkDevice(device, options.backingPath, undefined, watch);
   if (after.problems > 0) context.exitStatus = 1;
   const record = { cache: path, dry_run: false, repaired: true, ...planRecord(plan), backup: backupPath, check: checkRecord(path, after) };
   context.output.result(record, () =>
@@ -115,15 +140,16 @@ function reportRepaired(
   );
 }
 
-function reportUnchanged(
+async function reportUnchanged(
   path: string,
   device: MappedCacheDevice,
   plan: RepairPlan,
   isPossible: boolean,
   options: RepairOptions,
   context: CommandContext,
-): void {
-  const now = checkDevice(device, path, options.backingPath, plan);
+): Promise<void> {
+  const watch = { output: context.output, interrupted: () => `${path} is as it was` };
+  const now = await checkDevice(device, options.backingPath, plan, watch);
   if (now.problems > 0 || plan.steps.length > 0) context.exitStatus = 1;
   const record = {
     cache: path,
@@ -158,10 +184,20 @@ export async function undo(path: string, backupPath: string, yes: boolean, conte
       `${path}: puts back ${count(bytes, 'byte')} that the repair of ${backup.madeAt} changed; the cache is then as damaged as before`,
     );
     const isWanted = yes || (await askYes('Do this?'));
-    if (isWanted) aboutCache(path, () => undoPatches(device, backup.patches));
+    if (isWanted) await putBack(path, device, backup.patches, output);
     else context.exitStatus = 1;
     output.result({ cache: path, undone: isWanted, bytes: isWanted ? bytes : 0 }, () => (isWanted ? 'Done.' : 'Nothing was changed.'));
   } finally {
     device.close();
+  }
+}
+
+async function putBack(path: string, device: MappedCacheDevice, patches: readonly Patch[], output: Output): Promise<void> {
+  const ignoreInterrupts = onInterrupt(output, () => `${path} is as it was before the repair`);
+  try {
+    aboutCache(path, () => undoPatches(device, patches));
+    await interruptsHeard();
+  } finally {
+    ignoreInterrupts();
   }
 }

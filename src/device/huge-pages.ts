@@ -32,14 +32,21 @@ export function mmapForHugePages(lengthBytes: number, protection: number, flags:
 
 /** Gathers a mapping's memory into huge pages, one at a time. The mapping must outlive the last `step`. */
 export class HugePageGatherer {
+  readonly #start: number;
   readonly #end: number;
   #next: number;
   #failures = 0;
 
   /** A writable, shared mapping of a tmpfs file, made by `mmapForHugePages`. What lies after its last 2 MiB is left alone. */
   constructor(address: number, lengthBytes: number) {
+    this.#start = address;
     this.#next = address;
     this.#end = address + Math.floor(lengthBytes / HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES;
+  }
+
+  /** Bytes that are done, and all. */
+  get progress(): { doneBytes: number; totalBytes: number } {
+    return { doneBytes: Math.min(this.#next, this.#end) - this.#start, totalBytes: this.#end - this.#start };
   }
 
   /**

@@ -52,9 +52,10 @@ const WINDOW_SEGMENTS = 255;
 
 /**
  * Creates and preallocates a cache file of zeros that only its owner can read; durable when it returns. Throws PcacheError `holds-data` if the
- * path exists, `no-space` if the disk is full, `too-small` or `usage` for a size out of range; then no file is left.
+ * path exists, `no-space` if the disk is full, `too-small` or `usage` for a size out of range; then no file is left. `onProgress` is called first when the
+ * file is there.
  */
-export function createCacheFile(path: string, sizeBytes: number): void {
+export function createCacheFile(path: string, sizeBytes: number, onProgress?: (doneBytes: number, totalBytes: number) => void): void {
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes % 512 !== 0) {
     throw new PcacheError('usage', `${path}: a cache of ${sizeBytes} bytes: the size must be a multiple of 512`);
   }
@@ -62,8 +63,9 @@ export function createCacheFile(path: string, sizeBytes: number): void {
   if (fs.existsSync(path)) throw new PcacheError('holds-data', `${path}: exists already`);
   const fd = attempt(path, () => fs.openSync(path, fs.constants.O_RDWR | fs.constants.O_CREAT | fs.constants.O_EXCL, 0o600));
   try {
+    onProgress?.(0, sizeBytes);
     attempt(path, () => fs.ftruncateSync(fd, sizeBytes));
-    preallocate(path, fd, sizeBytes, true);
+    preallocate(path, fd, sizeBytes, true, onProgress);
     attempt(path, () => fs.fsyncSync(fd));
     syncDirectory(dirname(path));
   } catch (error) {
@@ -78,6 +80,8 @@ export interface OpenCacheDeviceOptions {
   readOnly?: boolean;
   /** For readers: `none` reads beside a writer. */
   lock?: 'shared' | 'none';
+  /** Hears how far the allocation of a sparse file is. */
+  onAllocated?: (doneBytes: number, totalBytes: number) => void;
 }
 
 /**
@@ -89,7 +93,7 @@ export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = 
   const file = openDeviceFile(path, { readOnly, ...(options.lock === undefined ? {} : { lock: options.lock }) });
   try {
     requireCacheSize(path, file.sizeBytes);
-    if (!readOnly && file.kind === 'file') preallocate(path, file.fd, file.sizeBytes, false);
+    if (!readOnly && file.kind === 'file') preallocate(path, file.fd, file.sizeBytes, false, options.onAllocated);
     const { type } = attempt(path, () => fileSystemOf(file.fd));
     // A block device's file system is the one its node is on, devtmpfs: that says nothing about the device.
     const inMemory = file.kind === 'file' && (type === TMPFS_MAGIC || type === RAMFS_MAGIC);
@@ -200,9 +204,9 @@ export class MappedCacheDevice implements CacheDevice {
   }
 
   /** All of that at once: 0.7 s a GiB where there were small pages. */
-  gatherHugePages(): void {
+  gatherHugePages(onProgress: (doneBytes: number, totalBytes: number) => void = () => undefined): void {
     const gatherer = this.hugePageGatherer();
-    while (gatherer?.step() === true);
+    while (gatherer?.step() === true) onProgress(gatherer.progress.doneBytes, gatherer.progress.totalBytes);
   }
 
   close(): void {

@@ -11,20 +11,25 @@ import { SEEK_DATA, SEEK_HOLE } from './linux-constants.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
 
 const ZEROS_BYTES = 1024 * 1024;
+/** Allocated at a time: so much takes a tmpfs a fraction of a second, and anything else next to nothing. */
+const STEP_BYTES = 512 * 1024 * 1024;
+
+export type OnAllocated = (doneBytes: number, totalBytes: number) => void;
 
 /**
  * Allocates bytes 0 to `sizeBytes` of an open regular file of at least that size. `fresh`: the file was just created and holds nothing, so that on a file
  * system without fallocate all of it may be written. Throws PcacheError `no-space`.
  */
-export function preallocate(path: string, fd: number, sizeBytes: number, fresh: boolean): void {
+export function preallocate(path: string, fd: number, sizeBytes: number, fresh: boolean, onAllocated: OnAllocated = () => undefined): void {
   const stat = fs.fstatSync(fd);
   const missingBytes = sizeBytes - stat.blocks * 512;
   if (missingBytes <= 0) return;
   requireFreeSpace(path, missingBytes);
   try {
-    if (allocate(fd, sizeBytes)) return;
-    if (fresh) writeZeros(fd, 0, sizeBytes);
-    else fillHoles(fd, sizeBytes);
+    if (allocate(fd, sizeBytes, onAllocated)) return;
+    const onWritten = (doneBytes: number): void => onAllocated(doneBytes, sizeBytes);
+    if (fresh) writeZeros(fd, 0, sizeBytes, onWritten);
+    else fillHoles(fd, sizeBytes, onWritten);
     fs.fdatasyncSync(fd);
   } catch (error) {
     const number = errnoOf(error);
@@ -46,11 +51,13 @@ function requireFreeSpace(path: string, missingBytes: number): void {
 }
 
 /** False if the file system has no fallocate. */
-function allocate(fd: number, sizeBytes: number): boolean {
-  while (true) {
+function allocate(fd: number, sizeBytes: number, onAllocated: OnAllocated): boolean {
+  for (let position = 0; position < sizeBytes;) {
+    const end = Math.min(sizeBytes, position + STEP_BYTES);
     try {
-      fallocate(fd, 0, 0, sizeBytes);
-      return true;
+      fallocate(fd, 0, position, end - position);
+      position = end;
+      onAllocated(position, sizeBytes);
     } catch (error) {
       const number = errnoOf(error);
       if (number === errno.EOPNOTSUPP || number === errno.ENOSYS) return false;
@@ -58,24 +65,26 @@ function allocate(fd: number, sizeBytes: number): boolean {
       if (number !== errno.EINTR) throw error;
     }
   }
+  return true;
 }
 
 /** Writes zeros where the file has holes. A file system that can't tell reports none; then nothing more can be done. */
-function fillHoles(fd: number, sizeBytes: number): void {
+function fillHoles(fd: number, sizeBytes: number, onWritten: (doneBytes: number) => void): void {
   let position = 0;
   while (position < sizeBytes) {
     const hole = lseek(fd, position, SEEK_HOLE);
     if (hole < 0 || hole >= sizeBytes) return;
     const data = lseek(fd, hole, SEEK_DATA);
     const end = data < 0 ? sizeBytes : Math.min(data, sizeBytes);
-    writeZeros(fd, hole, end);
+    writeZeros(fd, hole, end, onWritten);
     position = end;
   }
 }
 
-function writeZeros(fd: number, from: number, to: number): void {
+function writeZeros(fd: number, from: number, to: number, onWritten: (doneBytes: number) => void): void {
   const zeros = Buffer.alloc(ZEROS_BYTES);
   for (let position = from; position < to;) {
     position += fs.writeSync(fd, zeros, 0, Math.min(ZEROS_BYTES, to - position), position);
+    onWritten(position);
   }
 }

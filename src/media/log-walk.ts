@@ -55,6 +55,8 @@ export interface LogWalkOptions {
   /** The stamps of `start` and of dirty_tail, where they are to be checked. */
   readonly startStamp?: number;
   readonly dirtyTailStamp?: number;
+  /** Called after each kset and its keys with the bytes of ksets that were walked so far. */
+  readonly onAdvance?: (logBytes: number) => void;
 }
 
 /**
@@ -127,7 +129,7 @@ export interface LogWalk {
 
 /** `start`: key_tail, or any later place where a kset starts. Never throws, whatever the media hold. */
 export function walkLog(source: LogSource, start: LogPosition, options: LogWalkOptions = {}, visitor: LogVisitor = {}): LogWalk {
-  const { dirtyTail, durable } = options;
+  const { dirtyTail, durable, onAdvance } = options;
   const sequenceLimit = options.sequenceLimit ?? Number.MAX_SAFE_INTEGER;
   const kset = new WalkedKset();
   const header = kset.header;
@@ -224,6 +226,7 @@ export function walkLog(source: LogSource, start: LogPosition, options: LogWalkO
       }
     }
     segOff += header.sizeBytes;
+    if (onAdvance !== undefined) onAdvance((ksets + lastKsets) * KSET_HEADER_BYTES + keys * KEY_BYTES);
   }
 }
 

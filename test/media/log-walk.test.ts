@@ -6,6 +6,7 @@ import type { CacheSegId, SegmentOffset, VolumeOffset } from '../../src/media/la
 import { SEGMENT_BYTES, SEGMENT_DATA_BYTES, SEGMENT_DATA_OFFSET } from '../../src/media/layout.js';
 import type { LogPosition } from '../../src/media/log-position.js';
 import type { LogSource, LogWalkOptions, SegmentData } from '../../src/media/log-walk.js';
+import { logBytesFrom } from '../../src/media/log-length.js';
 import { logWalkOptions, walkLog } from '../../src/media/log-walk.js';
 import { tailStamp } from '../../src/media/tails.js';
 import { viewOf } from '../../src/media/u64.js';
@@ -500,4 +501,32 @@ test('the known place and the stamps count only while this gateway moves key_tai
   t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, dirtyTail, { sequenceLimit: 100 }), common);
   t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, { value: at(1, 64) }, header), { ...common, durable, startStamp: 7 });
   t.deepEqual(logWalkOptions({ value: START, stamp: 7 }, undefined, undefined), {});
+});
+
+test('a look ahead says how long the log is, and a walk how far it is', (t) => {
+  const log = new MemoryLog();
+  log.kset({ keys: 3, sequence: 10 });
+  const second = log.kset({ keys: 128, sequence: 11 });
+  log.last(2, 12);
+  log.kset({ keys: 1, sequence: 13 });
+  // Of an earlier use of the segment.
+  log.kset({ keys: 1, sequence: 9 });
+  const sizes = [24 + 3 * 40, 24 + 128 * 40, 24, 24 + 40];
+  const totals = sizes.map((_, index) => sizes.slice(0, index + 1).reduce((sum, size) => sum + size));
+  t.is(logBytesFrom(log, START), totals[3]!);
+  t.is(logBytesFrom(log, second), totals[3]! - sizes[0]!);
+  t.is(logBytesFrom(log, at(7, 0)), 0);
+  const told: number[] = [];
+  const walk = walkLog(log, START, { onAdvance: (logBytes) => told.push(logBytes) });
+  t.is(walk.ending, 'end');
+  // A LAST is told with the kset after it.
+  t.deepEqual(told, [totals[0], totals[1], totals[3]]);
+});
+
+test('the look ahead ends where the log leads in a circle', (t) => {
+  const log = new MemoryLog();
+  log.kset();
+  log.last(1);
+  log.last(0);
+  t.is(logBytesFrom(log, START), 24 + 40 + 24 + 24);
 });
