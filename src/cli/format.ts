@@ -91,8 +91,8 @@ async function format(plan: FormatPlan, { output }: CommandContext): Promise<voi
   }
 }
 
-/** After an interrupt: a file that was made for it goes again. Says where things stand. */
-function undoWhatCanBe(path: string, stage: number): string {
+/** After an interrupt at this stage (FormatStage): a file that was made for it goes again. Says where things stand. */
+export function undoWhatCanBe(path: string, stage: number): string {
   switch (stage) {
     case FormatStage.making:
       unlinkSync(path);

@@ -11,7 +11,7 @@ import { mountAt } from '../fuse/mountinfo.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
 import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
-import type { MountMessage, MountOutcome, MountPlan } from '../gateway/process-messages.js';
+import type { MountMessage, MountOutcome, MountPlan, MountProgress, OpeningProgress } from '../gateway/process-messages.js';
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { supervisorMain } from '../gateway/supervisor-file.js';
 import { addExample, type CommandContext } from './command.js';
@@ -20,10 +20,11 @@ import { mountLogOf, withLogAsStderr, type MountLog } from './mount-log.js';
 import { levelGiven, settingsOf, type MountSettings } from './mount-settings.js';
 import { addMetricsListen } from './metrics-listen.js';
 import type { Output } from './output.js';
+import { PhaseProgress } from './progress.js';
 import { takeServicePlan } from './service-plan.js';
 import { formatSize } from './size.js';
 
-/** Replaying the log of the largest cache takes minutes; nothing that works takes this long. */
+/** Nothing that works says nothing for so long. */
 const READY_TIMEOUT_MS = 15 * 60_000;
 /** A mount that takes longer says so, this often. */
 const TELL_INTERVAL_MS = 5000;
@@ -104,8 +105,13 @@ export async function mount(context: CommandContext, settings: MountSettings, is
 async function serve(context: CommandContext, plan: MountPlan, log: MountLog, isForeground: boolean): Promise<void> {
   if (isForeground) {
     const { supervise } = await import('../gateway/supervisor-process.js');
-    const ready = (facts: ReadyFacts): void => report(context.output, plan, { supervisorPid: process.pid, ...facts });
-    const status = await withLogAsStderr(log, () => supervise(plan, { ready }));
+    const progress = new PhaseProgress(context.output);
+    const ready = (facts: ReadyFacts): void => {
+      progress.stop({ isDone: true });
+      report(context.output, plan, { supervisorPid: process.pid, ...facts });
+    };
+    const opening = ({ phase, doneBytes, totalBytes }: OpeningProgress): void => progress.update(phase, doneBytes, totalBytes);
+    const status = await withLogAsStderr(log, () => supervise(plan, { opening, ready })).finally(() => progress.stop());
     context.exitStatus = status === 0 ? 0 : 1;
   } else {
     const outcome = await startInBackground(plan, log, context.output);
@@ -181,13 +187,23 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog, outp
   process.on('SIGINT', interrupted).on('SIGTERM', interrupted);
   const timer = setTimeout(() => supervisor.kill('SIGTERM'), READY_TIMEOUT_MS);
   const startMs = performance.now();
-  // A large log is being replayed: nothing says how far that is.
-  const ticker = setInterval(() => {
+  const tick = (): void => {
     output.progress({ progress: 'mounting', elapsed_s: Math.round((performance.now() - startMs) / 1000) });
-  }, TELL_INTERVAL_MS);
+  };
+  // For a start that does not say how far it is.
+  const ticker = setInterval(tick, TELL_INTERVAL_MS);
+  const progress = new PhaseProgress(output);
+  const onProgress = ({ phase, doneBytes, totalBytes }: MountProgress): void => {
+    timer.refresh();
+    ticker.refresh();
+    progress.update(phase, doneBytes, totalBytes);
+  };
   try {
-    return await outcomeOf(supervisor, plan);
+    const outcome = await outcomeOf(supervisor, plan, onProgress);
+    progress.stop({ isDone: true });
+    return outcome;
   } catch (error) {
+    progress.stop();
     if (existsSync(ownLog) && statSync(ownLog).size === 0) rmSync(ownLog, { force: true });
     if (!(error instanceof PcacheError) || error.hint !== undefined || !existsSync(log)) throw error;
     throw new PcacheError(error.code, error.message, { cause: error, hint: `The log is ${log}` });
@@ -198,10 +214,14 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog, outp
   }
 }
 
-function outcomeOf(supervisor: ChildProcess, plan: MountPlan): Promise<ReadyOutcome> {
+function outcomeOf(supervisor: ChildProcess, plan: MountPlan, onProgress: (progress: MountProgress) => void): Promise<ReadyOutcome> {
   return new Promise((resolve, reject) => {
     let failure: PcacheError | undefined;
-    supervisor.once('message', (outcome: MountOutcome) => {
+    supervisor.on('message', (outcome: MountOutcome | MountProgress) => {
+      if (outcome.type === 'opening') {
+        onProgress(outcome);
+        return;
+      }
       if (outcome.type === 'failed') {
         // The supervisor's exit follows; only then is everything cleaned up.
         failure = errorOfBody(outcome.error);

@@ -8,6 +8,7 @@ import { closeSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { receiveFileDescriptors } from '../device/descriptor-passing.js';
 import { OOM_SCORE_ADJ, ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
+import type { TellProgress } from '../cache/tell-progress.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
@@ -30,6 +31,8 @@ const ENGINE_TITLE = 'pcache-engine';
 /** How long an engine without supervisor waits for its users to see the unmounting, and then for its log to be closed. */
 const ORPHAN_UNMOUNT_MS = 3000;
 const ORPHAN_STOP_MS = 60_000;
+/** How far a long start is, is told this often at most. */
+const OPENING_INTERVAL_MS = 250;
 
 /** Called once, by the main module of an engine process. */
 export function runEngineProcess(program: EngineProgram): void {
@@ -82,7 +85,7 @@ class EngineProcess {
     try {
       const fds = receiveFileDescriptors(ENGINE_SOCKET_FD);
       closeSync(ENGINE_SOCKET_FD);
-      this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log });
+      this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log, tell: this.#tellOpening() });
       await this.#serveMetrics(this.#engine);
       this.#server = await ControlServer.start(socket, this.#handlerOf(this.#engine), this.#log);
     } catch (error) {
@@ -209,6 +212,17 @@ class EngineProcess {
 
   #protectMemory(): void {
     this.#log.debug({ ioFlusher: this.#isIoFlusher, oomScoreAdj: oomScoreAdj(OOM_SCORE_ADJ) }, 'memory protection');
+  }
+
+  /** Also while this thread is busy with nothing else: a message is on its way when it is sent. */
+  #tellOpening(): TellProgress {
+    let toldMs = -Infinity;
+    return (phase, doneBytes, totalBytes) => {
+      const nowMs = performance.now();
+      if (nowMs - toldMs < OPENING_INTERVAL_MS) return;
+      toldMs = nowMs;
+      this.#tell({ type: 'opening', phase, doneBytes, totalBytes });
+    };
   }
 
   #tell(message: EngineMessage): void {

@@ -129,6 +129,7 @@ class ThreadedEngine implements Engine {
       newUuid: randomBytes(16),
       nowMs: Date.now(),
       clock: now,
+      tell: options.tell,
     });
     const { shared, media } = this.#opened;
     const maxWriteBytes = options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES;

@@ -4,6 +4,7 @@
 import type { InheritedBackingDevice } from '../device/file-backing-device.js';
 import type { InheritedCacheDevice } from '../device/mapped-cache-device.js';
 import type { NegotiatedSession } from '../fuse/init.js';
+import type { TellProgress } from '../cache/tell-progress.js';
 import type { SegmentMap } from './control-protocol.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
@@ -73,6 +74,8 @@ export interface KeptState {
 
 export interface EngineOptions extends EngineStart {
   readonly log: Logger;
+  /** Hears how far a long start is. */
+  readonly tell?: TellProgress;
 }
 
 /** Why the engine's threads came to their end. */

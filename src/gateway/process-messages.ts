@@ -40,6 +40,18 @@ export interface MountMessage {
   readonly plan: MountPlan;
 }
 
+/** Supervisor to command line, before the outcome: how far a start is that takes long. */
+export interface MountProgress extends OpeningProgress {
+  readonly type: 'opening';
+}
+
+export interface OpeningProgress {
+  /** What is being done, in words. */
+  readonly phase: string;
+  readonly doneBytes: number;
+  readonly totalBytes: number;
+}
+
 /** Supervisor to command line, exactly one. */
 export type MountOutcome =
   | {
@@ -73,6 +85,8 @@ export const ENGINE_SOCKET_FD = 4;
 
 /** Engine to supervisor. */
 export type EngineMessage =
+  /** How far it is with what comes before. */
+  | ({ readonly type: 'opening' } & OpeningProgress)
   /** The volume can be read. */
   | { readonly type: 'ready'; readonly volumeBytes: number }
   /** Changed; told at once or within KEPT_INTERVAL_MS, until the end begins. */

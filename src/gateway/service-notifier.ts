@@ -10,7 +10,7 @@ import { DatagramSender } from '../device/unix-socket.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { ControlClient } from './control-client.js';
 import type { Logger } from './log.js';
-import type { ServicePlan } from './process-messages.js';
+import type { OpeningProgress, ServicePlan } from './process-messages.js';
 import { statusOfAnswer } from './status-answer.js';
 import type { StatusSnapshot } from './status.js';
 
@@ -21,7 +21,7 @@ const PROBE_TIMEOUT_MS = 10_000;
 const SILENT_PROBES = 3;
 /** Nothing that works takes longer to start; it replays its log meanwhile. */
 const START_LIMIT_MS = 15 * 60_000;
-/** What a stop is given with each sign of progress, and how often. */
+/** What a start or a stop is given with each sign of progress, and how often. */
 const EXTENSION_MS = 60_000;
 const EXTEND_INTERVAL_MS = 5000;
 
@@ -62,6 +62,15 @@ export class ServiceNotifier {
     } catch (error) {
       this.#warn(error);
     }
+  }
+
+  /** Before that: a start that gets on may take as long as it takes. */
+  opening({ phase, doneBytes, totalBytes }: OpeningProgress): void {
+    const nowMs = performance.now();
+    if (nowMs - this.#extendedMs < EXTEND_INTERVAL_MS) return;
+    this.#extendedMs = nowMs;
+    const percent = Math.floor((doneBytes / Math.max(totalBytes, 1)) * 100);
+    this.#send(`EXTEND_TIMEOUT_USEC=${EXTENSION_MS * 1000}`, `STATUS=${phase}, ${percent} %`);
   }
 
   /** The volume can be read. */

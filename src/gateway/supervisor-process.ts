@@ -9,7 +9,7 @@ import { errorBody } from './control-protocol.js';
 import { startFirstEngine, type FirstEngine } from './first-engine.js';
 import type { Logger } from './log.js';
 import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
-import type { MountMessage, MountOutcome, MountPlan } from './process-messages.js';
+import type { MountMessage, MountOutcome, MountPlan, MountProgress } from './process-messages.js';
 import type { ServiceNotifier } from './service-notifier.js';
 import { runtimePaths } from './runtime-files.js';
 import type { Supervisor, SupervisorEvents, SupervisorParts } from './supervisor.js';
@@ -35,7 +35,10 @@ async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undef
   const outcome = new OutcomeChannel();
   const supervision = new Supervision(
     plan,
-    { ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }) },
+    {
+      opening: ({ phase, doneBytes, totalBytes }) => outcome.progress({ type: 'opening', phase, doneBytes, totalBytes }),
+      ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }),
+    },
     parts,
     (log) => process.on('uncaughtException', (error) => dieOf(error, log)),
   );
@@ -121,6 +124,10 @@ class Supervision {
     });
     this.#notifier = notifier;
     return {
+      opening: (progress) => {
+        this.#events.opening?.(progress);
+        notifier.opening(progress);
+      },
       ready: (facts) => {
         this.#events.ready(facts);
         notifier.ready();
@@ -135,9 +142,14 @@ class Supervision {
   }
 }
 
-/** Tells the command line how it went: once, and only if it is still there. */
+/** Tells the command line how it went: once, and only if it is still there; and before that how far it is. */
 class OutcomeChannel {
   told = false;
+
+  progress(progress: MountProgress): void {
+    // Nothing depends on its being heard.
+    if (!this.told && process.connected) process.send?.(progress, undefined, undefined, () => undefined);
+  }
 
   tell(outcome: MountOutcome, then: () => void = () => process.disconnect()): void {
     if (this.told || process.send === undefined || !process.connected) {

@@ -28,7 +28,7 @@ import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
 import { startTicksOf } from './process-identity.js';
 import type { Transport } from './mount-options.js';
-import type { EngineMessage, MountPlan } from './process-messages.js';
+import type { EngineMessage, MountPlan, OpeningProgress } from './process-messages.js';
 import { RestartPolicy } from './restart-policy.js';
 import {
   claimEntry,
@@ -50,6 +50,8 @@ export interface ReadyFacts {
 }
 
 export interface SupervisorEvents {
+  /** Until the volume can be read for the first time, if that takes long. */
+  opening?(progress: OpeningProgress): void;
   /** The volume can be read; called once. */
   ready(facts: ReadyFacts): void;
   /** An end was asked for, but these still use the volume; it is unmounted when they are gone. */
@@ -291,6 +293,7 @@ export class Supervisor {
   }
 
   #hear(engine: EngineChild, message: EngineMessage): void {
+    if (message.type === 'opening' && !this.#served) this.#events.opening?.(message);
     if (message.type === 'kept') this.#kept = message.kept;
     if (message.type === 'unmounted') this.#events.stopping?.();
     if (message.type === 'flushing') this.#events.flushing?.(message.bytesLeft);

@@ -130,3 +130,11 @@ test('a socket that is not there, or is no address, disturbs nobody', (t) => {
   }
   t.is(warnings.length, 3);
 });
+
+test('a start that takes long says how far it is, and is given time for it', (t) => {
+  const rig = makeRig(t);
+  rig.notifier.opening({ phase: 'replaying the log', doneBytes: 123, totalBytes: 1000 });
+  // Too soon to be told.
+  rig.notifier.opening({ phase: 'replaying the log', doneBytes: 124, totalBytes: 1000 });
+  t.deepEqual(rig.receiver.take(), ['EXTEND_TIMEOUT_USEC=60000000\nSTATUS=replaying the log, 12 %']);
+});
