@@ -73,7 +73,8 @@ export class Reader {
     const tree = this.#tree;
     const cursor = this.#cursor;
     const subtreeOffset = subtree * SUBTREE_BYTES;
-    const missingBefore = this.missingBytes;
+    const { pieces } = this;
+    const firstPiece = pieces.count;
     tree.lock(subtree);
     tree.find(subtree, sector, sectors, cursor);
     while (cursor.next()) {
@@ -85,15 +86,31 @@ export class Reader {
           this.#segments.unpin(cursor.segment);
           this.corruptBytes += bytes;
         }
-        this.pieces.add(isCorrupt ? PieceKind.corrupt : PieceKind.cached, offset, bytes, cursor.segment, cursor.dataSector * SECTOR_BYTES);
+        pieces.add(isCorrupt ? PieceKind.corrupt : PieceKind.cached, offset, bytes, cursor.segment, cursor.dataSector * SECTOR_BYTES);
       } else {
         this.missingBytes += bytes;
-        this.pieces.add(PieceKind.missing, offset, bytes, 0 as CacheSegId, 0);
+        pieces.add(PieceKind.missing, offset, bytes, 0 as CacheSegId, 0);
       }
     }
-    // No memory for placeholders: the answer is right all the same, it is only not kept.
-    if (this.#token !== NO_TOKEN && this.missingBytes > missingBefore) tree.insertPlaceholder(subtree, sector, sectors, this.#token);
+    if (this.#token !== NO_TOKEN) this.#leavePlaceholders(subtree, firstPiece);
     tree.unlock(subtree);
+  }
+
+  /**
+   * In what is missing, and there only: a segment may be freed at any moment, so that what was found cached, and is pinned, looks like a gap now; whoever
+   * fills the gaps does not read it from the backing device.
+   */
+  #leavePlaceholders(subtree: number, firstPiece: number): void {
+    const { kinds, volumeOffsets, lengths, count } = this.pieces;
+    const subtreeOffset = subtree * SUBTREE_BYTES;
+    for (let at = firstPiece; at < count; at++) {
+      if (kinds[at] !== PieceKind.missing) continue;
+      const start = volumeOffsets[at]!;
+      while (at + 1 < count && kinds[at + 1] === PieceKind.missing) at++;
+      const end = volumeOffsets[at]! + lengths[at]!;
+      // No memory for placeholders: the answer is right all the same, it is only not kept.
+      this.#tree.insertPlaceholder(subtree, (start - subtreeOffset) / SECTOR_BYTES, (end - start) / SECTOR_BYTES, this.#token);
+    }
   }
 
   /** Lets go of the range: unpins its segments. */

@@ -86,6 +86,30 @@ test('only gaps are read: what is cached is taken from there', (t) => {
   ]);
 });
 
+test('what is freed just when it was found is not kept from a range that is read ahead, which has no copy of it', (t) => {
+  const it = bench();
+  write(it, 512, 1, 7);
+  const { segments, shared } = it.cache;
+  const pin = segments.pin.bind(segments);
+  // As the collector does, which does not ask for the lock of the subtree.
+  segments.pin = (segment, generation) => {
+    const isPinned = pin(segment, generation);
+    Atomics.add(shared.generationLow, segment, 1);
+    return isPinned;
+  };
+  begin(it, 0, 4096, { isAhead: true });
+  segments.pin = pin;
+  finishAll(it);
+  t.deepEqual(it.queue.submitted, [
+    [0, 512],
+    [1024, 3072],
+  ]);
+  const read = begin(it, 0, 4096);
+  finishAll(it);
+  t.deepEqual(sectorsOf(read), backingSectors(0, 8));
+  t.deepEqual(it.queue.submitted.slice(2), [[512, 512]]);
+});
+
 test('a write that comes while a range is read stays what the cache has', (t) => {
   const it = bench();
   const read = begin(it, 0, 2048);
