@@ -91,7 +91,9 @@ export class EngineChild {
    * what it had under way in the kernel may not be done (see process-death). To be called for few: each call has a thread waiting.
    */
   async programStopped(): Promise<void> {
-    await Promise.race([this.ended, ...(this.pid === 0 ? [] : [programEnd(this.pid)])]);
+    // Where it can't be told, the end is.
+    const programStopped = this.pid === 0 ? this.ended : programEnd(this.pid).catch(() => this.ended);
+    await Promise.race([this.ended, programStopped]);
   }
 
   /** Ends the writing back at the end, if that is under way. */

@@ -216,15 +216,14 @@ class ThreadedEngine implements Engine {
     const { readOnly } = this.#options.options;
     const kinds = threadKinds({ queues: queuesFirst === 0 ? 0 : this.#plan.threads, queuesFirst, readOnly });
     const first = kinds.slice(0, queuesFirst).map((kind) => this.#startThread(kind, files));
-    const { predecessor } = this.#options;
+    const { predecessors } = this.#options;
     // The one that writes to the backing device comes last, and waits.
-    const isHeldBack = ({ role }: DataThreadKind): boolean => predecessor !== undefined && role === 'background';
+    const isHeldBack = ({ role }: DataThreadKind): boolean => predecessors.length > 0 && role === 'background';
     const starter = (kind: DataThreadKind) => (): Thread => this.#startThread(kind, files);
     const others = kinds.slice(queuesFirst).filter((kind) => !isHeldBack(kind));
     const inOrder = this.#loadInOrder([...first.map((thread) => () => thread), ...others.map(starter)], queuesFirst + 1);
     this.#started = inOrder.then(async () => {
-      if (predecessor === undefined) return;
-      await processGone(predecessor);
+      await Promise.all(predecessors.map(processGone));
       await loadInOrder(kinds.filter(isHeldBack).map(starter), 1);
     });
     return Promise.all(first.map((thread) => thread.ready));

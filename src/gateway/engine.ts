@@ -36,10 +36,10 @@ export interface EngineStart {
    */
   readonly resume: boolean;
   /**
-   * The engine that died, if it may not be gone yet: writes to the backing device that it had under way could come in between, so nothing is written there
-   * before it is.
+   * Engines that died and may not be gone yet: writes to the backing device that they had under way could come in between, so nothing is written there before
+   * they are.
    */
-  readonly predecessor: ProcessIdentity | undefined;
+  readonly predecessors: readonly ProcessIdentity[];
   readonly options: MountOptions;
   readonly supervisorPid: number;
   /** When the volume was mounted, milliseconds since 1970. */

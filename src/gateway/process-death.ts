@@ -9,7 +9,7 @@ import { readdirSync } from 'node:fs';
 import { setImmediate as turn, setTimeout as delay } from 'node:timers/promises';
 import { close, threadDescriptor, waitReadable } from '../device/libc.js';
 import { PcacheError } from '../errors.js';
-import { STAT_FLAGS, isLeft, statFields, type ProcessIdentity } from './process-identity.js';
+import { STAT_FLAGS, STAT_THREADS, isLeft, statFields, type ProcessIdentity } from './process-identity.js';
 
 const PF_EXITING = 0x4;
 /** A wait for a process that lives ends so late at most if this process wants to exit. */
@@ -22,8 +22,7 @@ const GONE_LOOK_MS = 5;
 
 /**
  * Resolves when no thread of the process runs its program any more, or there is no such process. It may be a zombie by then, or still have things under way
- * in the kernel. The process must be one of Node's, whose oldest threads live as long as it does. Never resolves if this system (before Linux 6.9) can't tell;
- * never rejects.
+ * in the kernel. The process must be one of Node's, whose oldest threads live as long as it does. Never resolves if this system (before Linux 6.9) can't tell.
  */
 export async function programEnd(pid: number): Promise<void> {
   const watched = await watchThreads(pid);
@@ -65,17 +64,22 @@ function otherThreads(pid: number): number[] {
     .sort((a, b) => a - b);
 }
 
-/** None if the process is gone. */
+/** None if the process is gone; some may be missing if others of them end meanwhile. */
 function threadsOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/task`);
-  } catch {
+  } catch (error) {
+    if (!['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     return [];
   }
 }
 
 function hasRunningThread(pid: number): boolean {
-  return threadsOf(pid).some((thread) => {
+  const count = Number(statFields(`/proc/${pid}/stat`)?.[STAT_THREADS] ?? 0);
+  const threads = threadsOf(pid);
+  // The kernel ends the list early at a thread that ends just then.
+  if (threads.length < count) return true;
+  return threads.some((thread) => {
     const fields = statFields(`/proc/${pid}/task/${thread}/stat`);
     return fields !== undefined && (Number(fields[STAT_FLAGS]) & PF_EXITING) === 0;
   });

@@ -4,7 +4,7 @@
 // Invariants:
 // - The supervisor never touches the mount itself, only the kernel's tables about it, so it can't hang on its own file system.
 // - At most one engine works at a time: the next is started when no thread of the one before runs its program any more. What that had under way in the
-//   kernel are reads, and writes to the backing device, so the next one writes nothing there before it is gone (EngineStart.predecessor). No engine is left
+//   kernel are reads, and writes to the backing device, so the next one writes nothing there before it is gone (EngineStart.predecessors). No engine is left
 //   when `run` resolves, and no spare. The first engine's process is there before the mount is, but it works only, and has something to work on, from `#startEngine` on.
 // - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
@@ -257,7 +257,7 @@ export class Supervisor {
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
 
-  #startEngine(engine: EngineChild, predecessor?: EngineChild): void {
+  #startEngine(engine: EngineChild): void {
     const plan = this.#plan;
     const fuseFds = this.#session?.fds ?? [];
     this.#engine = engine;
@@ -270,7 +270,7 @@ export class Supervisor {
       fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
       session: this.#session?.negotiated,
       resume: this.#engineRestarts > 0,
-      predecessor: predecessor === undefined ? undefined : { pid: predecessor.pid, startTicks: predecessor.startTicks },
+      predecessors: [...this.#engines].map(({ pid, startTicks }) => ({ pid, startTicks })),
       options: { ...plan.options, transport: this.#transport },
       supervisorPid: process.pid,
       startedMs: this.#startedMs,
@@ -313,7 +313,7 @@ export class Supervisor {
     if (!this.#restarts.shouldRestart(performance.now())) return;
     this.#engineRestarts++;
     const spare = this.#spares.take();
-    this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }), engine);
+    this.#startEngine(spare ?? new EngineChild(this.#engineMain, { ...this.#plan.options, isAwaited: true }));
     // Only now: writing to the log takes longer than starting.
     this.#log.warn({ engineRestarts: this.#engineRestarts, spare: spare !== undefined }, 'started another engine');
   }

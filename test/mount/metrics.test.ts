@@ -45,11 +45,15 @@ async function write(gateway: TestGateway, offset: number, bytes: Buffer): Promi
   await user.call('close', fd);
 }
 
-/** Without what depends on when it was asked: nothing of a quiet volume. */
+/** Longer than it takes until a rate of writeback is known; before, it is 0. */
+const QUIET_MS = 1500;
+
 async function quietStatus(gateway: TestGateway): Promise<StatusSnapshot> {
+  let quietSinceMs: number | undefined;
   await waitUntil(async () => {
     const { dirty_bytes: dirtyBytes, writeback_bytes_per_s: rate } = await gateway.status();
-    return dirtyBytes === 0 && rate === 0;
+    quietSinceMs = dirtyBytes === 0 && rate === 0 ? (quietSinceMs ?? performance.now()) : undefined;
+    return quietSinceMs !== undefined && performance.now() - quietSinceMs > QUIET_MS;
   }, 'the volume is quiet');
   return gateway.status();
 }

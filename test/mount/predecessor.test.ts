@@ -75,7 +75,7 @@ mountTest(TITLE, noFuse, async (t) => {
         fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
         session,
         resume: true,
-        predecessor: { pid: predecessor.pid!, startTicks: startTicksOf(predecessor.pid!)! },
+        predecessors: [{ pid: predecessor.pid!, startTicks: startTicksOf(predecessor.pid!)! }],
         options,
         supervisorPid: process.pid,
         startedMs: Date.now(),
