@@ -7,8 +7,8 @@ import type { LogSource, LogWalkOptions } from '../media/log-walk.js';
 /** `phase`: what is being done, in words. Called often, from loops that take long: whoever does little with most calls is a good listener. */
 export type TellProgress = (phase: string, doneBytes: number, totalBytes: number) => void;
 
-/** A walk that is over sooner says nothing, and so costs nothing more: it is not worth to look how long it will be. */
-const QUIET_MS = 200;
+/** The first that is told. To look ahead how long the log is takes a hundredth of the time of a walk; a walk that ends before this is not worth it. */
+const FIRST_TOLD_BYTES = 64 * 1024;
 
 /** Has a walk of the log tell how far it is. Without a listener nothing is added. */
 export function tellingWalk(
@@ -19,10 +19,9 @@ export function tellingWalk(
   start: LogPosition,
 ): LogWalkOptions {
   if (tell === undefined) return options;
-  const startMs = performance.now();
   let totalBytes: number | undefined;
   const onAdvance = (logBytes: number): void => {
-    if (totalBytes === undefined && performance.now() - startMs < QUIET_MS) return;
+    if (logBytes < FIRST_TOLD_BYTES) return;
     totalBytes ??= logBytesFrom(source, start);
     tell(phase, Math.min(logBytes, totalBytes), totalBytes);
   };

@@ -1,8 +1,9 @@
 // How far something is that takes its time: a bar on a terminal, and where nobody watches, now and then a line that a program can read. Both on stderr.
 // An interrupt leaves the terminal's line finished, says where things stand, and then ends the process as it would have ended without all this.
 
+import { createRequire } from 'node:module';
 import { setImmediate as turn } from 'node:timers/promises';
-import { SingleBar } from 'cli-progress';
+import type * as CliProgress from 'cli-progress';
 import type { Output } from './output.js';
 import { formatDuration, formatSize } from './size.js';
 
@@ -141,13 +142,15 @@ function viewOf(
 }
 
 class BarView implements View {
-  readonly #bar: SingleBar;
+  readonly #bar: CliProgress.SingleBar;
   readonly #totalBytes: number;
   readonly #rate = new Rate();
   #isStarted = false;
 
   constructor(label: string, totalBytes: number) {
     this.#totalBytes = totalBytes;
+    // Loaded when there is something to show: it takes 10 ms, and most commands are done without.
+    const { SingleBar } = createRequire(import.meta.url)('cli-progress') as typeof CliProgress;
     this.#bar = new SingleBar({
       format: `${label} [{bar}] {percentage}% | {left} left | {rate}/s | {time}`,
       stream: process.stderr,

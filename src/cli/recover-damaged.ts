@@ -2,66 +2,50 @@
 // whatever happens. What could not be saved is listed, and nothing is left out of the list.
 
 import { setImmediate as turn } from 'node:timers/promises';
-import type { DamagedRange } from '../cache/check-damage.js';
-import { DamagedRanges } from '../cache/check-damage.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
-import type { OpenedCache } from '../cache/open.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
+import type { Replay } from '../cache/replay.js';
 import type { LogLoss } from '../cache/salvage-log.js';
-import { salvageWrites } from '../cache/salvage-writes.js';
-import type { VolumeRange } from '../cache/volume-ranges.js';
-import { VolumeRanges, bytesOf } from '../cache/volume-ranges.js';
-import type { BackingDevice, CacheDevice } from '../device/device.js';
-import type { InlineVolumeOptions } from '../gateway/inline-volume.js';
-import { InlineVolume } from '../gateway/inline-volume.js';
-import { SUBTREE_BYTES } from '../media/layout.js';
-import { alignedBuffer } from '../gateway/aligned-buffer.js';
-import { aboutCache } from './cache-file.js';
+import { bytesOf } from '../cache/volume-ranges.js';
+import type { FileBackingDevice } from '../device/file-backing-device.js';
+import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import type { CommandContext } from './command.js';
 import { startProgress } from './progress.js';
 import { count, rangeRecord, rangeText } from './range-text.js';
+import type { Salvaged, Unsaved } from './recover-tasks.js';
+import { openVolume } from './recover-volume.js';
 import { RANGES_SHOWN, unreadableText } from './repair-text.js';
 import { formatSize } from './size.js';
+import { runTask } from './task.js';
 
 export interface DamagedTask {
   readonly cachePath: string;
   readonly backingPath: string;
   /** As it is; only read. */
-  readonly device: CacheDevice;
+  readonly device: MappedCacheDevice;
   /** The repaired copy. */
-  readonly copy: CacheDevice;
-  readonly backing: BackingDevice;
+  readonly copy: MappedCacheDevice;
+  readonly backing: FileBackingDevice;
   /** What the repair of the copy did. */
   readonly repair: RepairPlan;
   /** Of the copy. */
-  readonly opened: OpenedCache;
+  readonly replay: Replay;
   readonly recovery: RecoveryPlan;
   /** Write what is whole behind a damaged place of the log as well. */
   readonly salvage: boolean;
-  readonly openOptions: InlineVolumeOptions;
+  readonly adopt: boolean;
   readonly context: CommandContext;
 }
 
-type Reason = 'damaged' | 'behind-damage';
-
-interface Unsaved {
-  readonly range: VolumeRange;
-  readonly reason: Reason;
-}
-
-const REASON_TEXT: Readonly<Record<Reason, string>> = {
+const REASON_TEXT: Readonly<Record<Unsaved['reason'], string>> = {
   damaged: 'damaged in the cache',
   'behind-damage': 'written behind the damage of the log',
 };
 
 /** Says what `recoverDamaged` would do. */
-export function sayWhatDamageLeaves(task: DamagedTask): void {
+export async function sayWhatDamageLeaves(task: DamagedTask): Promise<void> {
   const { recovery, cachePath, backingPath, context } = task;
-  const salvaged = new VolumeRanges();
-  const unsaved = unsavedOf(task, (offset, _bytes, _start, length) => {
-    salvaged.add(offset, length);
-  });
-  const more = salvaged.merged();
+  const { unsaved, ranges: more } = await salvageOf(task, true);
   const result = {
     cache: cachePath,
     backing: backingPath,
@@ -87,14 +71,15 @@ export function sayWhatDamageLeaves(task: DamagedTask): void {
 
 /** Writes what can be saved. The cache is not changed. Throws PcacheError `io` or `no-space` if the backing device fails. */
 export async function recoverDamaged(task: DamagedTask): Promise<void> {
-  const { cachePath, backingPath, copy, backing, opened, context } = task;
+  const { cachePath, backingPath, copy, backing, replay, context } = task;
   const startMs = performance.now();
-  const volume = aboutCache(cachePath, () => new InlineVolume(copy, backing, task.openOptions));
-  const { dirtyBytes } = opened.replay;
+  const isAsItWas = `${cachePath} is as it was: run the same command again`;
+  const watch = { output: context.output, interrupted: () => `nothing was written to ${backingPath}; ${isAsItWas}` };
+  const volume = await openVolume(copy, backing, task.adopt, watch);
+  const { dirtyBytes } = replay;
   const progress = startProgress(context.output, 'recovering', dirtyBytes, {
     lines: true,
-    interrupted: () =>
-      `${formatSize(volume.dirtyBytes)} of ${formatSize(dirtyBytes)} are still to be written; ${cachePath} is as it was: run the same command again`,
+    interrupted: () => `${formatSize(volume.dirtyBytes)} of ${formatSize(dirtyBytes)} are still to be written; ${isAsItWas}`,
   });
   try {
     volume.flush();
@@ -106,15 +91,11 @@ export async function recoverDamaged(task: DamagedTask): Promise<void> {
   } finally {
     progress.stop();
   }
-  let writtenBytes = volume.counters.writeback_bytes;
+  const writtenBackBytes = volume.counters.writeback_bytes;
   volume.close();
-  const buffer = alignedBuffer(SUBTREE_BYTES);
-  const unsaved = unsavedOf(task, (offset, bytes, start, length) => {
-    buffer.set(bytes.subarray(start, start + length));
-    backing.write(offset, buffer, 0, length);
-    writtenBytes += length;
-  });
-  backing.flush();
+  const salvaged = await salvageOf(task, false);
+  const { unsaved } = salvaged;
+  const writtenBytes = writtenBackBytes + salvaged.writtenBytes;
   const seconds = Number(((performance.now() - startMs) / 1000).toFixed(3));
   const result = {
     cache: cachePath,
@@ -135,66 +116,45 @@ export async function recoverDamaged(task: DamagedTask): Promise<void> {
   if (isIncomplete(task, unsaved)) context.exitStatus = 1;
 }
 
-/** Goes through everything that is damaged or behind damage; what is salvaged is handed to `onWhole` and is not in the result. */
-function unsavedOf(
-  { device, opened, repair: { loss }, recovery, salvage, backing }: DamagedTask,
-  onWhole: (offset: number, bytes: Uint8Array, start: number, length: number) => void,
-): Unsaved[] {
-  const damaged = new DamagedRanges();
-  const addAll = (ranges: readonly VolumeRange[], damage: 'copy' | 'only-copy'): void => {
-    for (const range of ranges) forEachSubtree(range, (offset, length) => damaged.key(offset, length, damage));
+function salvageOf(
+  { device, copy, backing, repair, recovery, salvage, context, cachePath }: DamagedTask,
+  isDryRun: boolean,
+): Promise<Salvaged> {
+  const task = {
+    cache: device.handle,
+    copy: copy.handle,
+    volumeBytes: backing.sizeBytes,
+    backing: isDryRun ? undefined : backing.handle,
+    loss: repair.loss,
+    salvage,
+    damaged: recovery.damaged,
   };
-  // `only-copy` stands for damaged payload here, `copy` for what is behind the damage.
-  addAll(recovery.damaged, 'only-copy');
-  if (loss !== undefined && salvage) {
-    const visitor = {
-      onWhole(offset: number, bytes: Uint8Array, start: number, length: number): void {
-        onWhole(offset, bytes, start, length);
-        damaged.key(offset, length, 'none');
-      },
-      onDamaged: (offset: number, length: number) => damaged.key(offset, length, 'only-copy'),
-    };
-    salvageWrites(device, opened.media, loss, visitor, backing.sizeBytes);
-    addAll(loss.loose, 'copy');
-  } else if (loss !== undefined) {
-    addAll(loss.ranges, 'copy');
-  }
-  return damaged.merged().map(({ start, end, isOnlyCopy }: DamagedRange) => ({
-    range: { offsetBytes: start, lengthBytes: end - start },
-    reason: isOnlyCopy ? 'damaged' : 'behind-damage',
-  }));
+  const interrupted = (): string => `${cachePath} is as it was: run the same command again`;
+  return runTask('salvage', task, { output: context.output, interrupted });
 }
 
-function forEachSubtree({ offsetBytes, lengthBytes }: VolumeRange, onPart: (offset: number, length: number) => void): void {
-  for (let at = offsetBytes; at < offsetBytes + lengthBytes;) {
-    const end = Math.min(offsetBytes + lengthBytes, at - (at % SUBTREE_BYTES) + SUBTREE_BYTES);
-    onPart(at, end - at);
-    at = end;
-  }
-}
-
-function isIncomplete({ repair: { loss }, opened }: DamagedTask, unsaved: readonly Unsaved[]): boolean {
-  return unsaved.length > 0 || hasUnreadable(loss) || opened.replay.stagedDamage !== undefined;
+function isIncomplete({ repair: { loss }, replay }: DamagedTask, unsaved: readonly Unsaved[]): boolean {
+  return unsaved.length > 0 || hasUnreadable(loss) || replay.stagedDamage !== undefined;
 }
 
 function hasUnreadable(loss: LogLoss | undefined): boolean {
   return loss !== undefined && loss.unreadableWritesMax !== 0;
 }
 
-function unsavedRecord({ repair, salvage, opened }: DamagedTask, unsaved: readonly Unsaved[]): Record<string, unknown> {
+function unsavedRecord({ repair, salvage, replay }: DamagedTask, unsaved: readonly Unsaved[]): Record<string, unknown> {
   return {
     not_saved: unsaved.map(({ range, reason }) => ({ ...rangeRecord(range), reason })),
     unreadable_writes_max: repair.loss === undefined ? 0 : (repair.loss.unreadableWritesMax ?? null),
     exact: !(salvage && repair.loss !== undefined),
     cache_changed: false,
     damage: repair.steps.map(({ place, why }) => ({ place, why })),
-    staged_damage: opened.replay.stagedDamage ?? null,
+    staged_damage: replay.stagedDamage ?? null,
   };
 }
 
-function unsavedLines({ repair: { steps, loss }, opened }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
+function unsavedLines({ repair: { steps, loss }, replay }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
   const lines = steps.map(({ place, why }) => `damage: ${place}: ${why}`);
-  const { stagedDamage } = opened.replay;
+  const { stagedDamage } = replay;
   if (stagedDamage !== undefined) {
     lines.push(`damage: ${stagedDamage}: the last writes before the program died, acknowledged and not flushed, ${words} from there on`);
   }

@@ -1,28 +1,23 @@
 // `pcache recover`: writes what only the cache has to the backing device, without mounting. Works on a cache that the kernel wrote. Nothing is
 // changed before everything that can be checked was checked; a cache without dirty data, or with damage, is left exactly as it is.
 
-import { randomBytes } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { readCacheMedia } from '../cache/cache-media.js';
 import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
-import { endOfKeys, planRecovery } from '../cache/inspect-recovery.js';
-import { openCache as replayCache } from '../cache/open.js';
-import type { OpenedCache, OpenOptions } from '../cache/open.js';
-import { planRepair } from '../cache/repair-plan.js';
-import type { BackingDevice, CacheDevice } from '../device/device.js';
+import type { FileBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
-import { InlineVolume } from '../gateway/inline-volume.js';
 import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
-import { hostBootId } from '../gateway/host-boot-id.js';
 import { addExample, type CommandContext } from './command.js';
 import { count } from './range-text.js';
 import { recoverDamaged, sayWhatDamageLeaves } from './recover-damaged.js';
+import type { CacheRead } from './recover-tasks.js';
+import { openVolume } from './recover-volume.js';
 import { startProgress } from './progress.js';
 import { formatSize } from './size.js';
+import { runTask, type TaskWatch } from './task.js';
 
 interface RecoverOptions {
   dryRun?: true;
@@ -58,10 +53,10 @@ async function recover(cachePath: string, backingPath: string, options: RecoverO
     const backing = openBacking(backingPath, { readOnly }, hintIfUsed);
     try {
       const task = { cachePath, backingPath, device, backing, context };
-      const opened = lookAtCache(task, options);
-      if (opened === undefined || hasDamagedData(opened)) await recoverFromCopy(task, device, options);
-      else if (readOnly) sayWhatWouldBeWritten(task, opened);
-      else await writeBack(task, opened, options.adopt === true);
+      const read = await lookAtCache(task, options);
+      if (read === undefined || hasDamagedData(read)) await recoverFromCopy(task, options);
+      else if (read.recovery !== undefined && readOnly) sayWhatWouldBeWritten(task, read.recovery);
+      else await writeBack(task, read, options.adopt === true);
     } finally {
       backing.close();
     }
@@ -73,15 +68,23 @@ async function recover(cachePath: string, backingPath: string, options: RecoverO
 interface Task {
   readonly cachePath: string;
   readonly backingPath: string;
-  readonly device: CacheDevice;
-  readonly backing: BackingDevice;
+  readonly device: MappedCacheDevice;
+  readonly backing: FileBackingDevice;
   readonly context: CommandContext;
 }
 
+/** Before anything is written. */
+function watchOf({ cachePath, backingPath, context }: Task): TaskWatch {
+  return { output: context.output, interrupted: () => `nothing was written to ${backingPath}, and ${cachePath} still has all that it had` };
+}
+
 /** Replays the cache and changes nothing; `undefined` if it is damaged. Throws PcacheError if it is none, or belongs to another backing device. */
-function lookAtCache({ cachePath, device, backing }: Task, options: RecoverOptions): OpenedCache | undefined {
+async function lookAtCache(task: Task, options: RecoverOptions): Promise<CacheRead | undefined> {
+  const { cachePath, device, backing } = task;
+  const facts = { sizeBytes: backing.sizeBytes, identity: backing.identity };
   try {
-    return aboutCache(cachePath, () => replayFor(device, backing, options.adopt === true));
+    const argument = { cache: device.handle, backing: facts, adopt: options.adopt === true, isPlanWanted: options.dryRun === true };
+    return await runTask('readIn', argument, watchOf(task));
   } catch (error) {
     if (!(error instanceof PcacheError) || (error.code !== 'damaged' && error.code !== 'not-a-cache')) throw error;
     // Throws as well if nothing of a cache is there.
@@ -90,69 +93,33 @@ function lookAtCache({ cachePath, device, backing }: Task, options: RecoverOptio
   }
 }
 
-/** Throws PcacheError `mismatch`, and what `openCache` throws. Changes nothing. */
-function replayFor(device: CacheDevice, backing: BackingDevice, adopt: boolean): OpenedCache {
-  const media = readCacheMedia(device);
-  // The kernel's media do not say how large the volume is; the keys do, to some extent.
-  const end = endOfKeys(media);
-  if (end > backing.sizeBytes && (media.gatewayHeader?.volumeBytes ?? 0) === 0) {
-    throw new PcacheError(
-      'mismatch',
-      `the cache holds data up to byte ${end} of its volume, but this backing device has only ${backing.sizeBytes} bytes`,
-    );
-  }
-  try {
-    return replayCache(device, {
-      ...openOptions(adopt),
-      volumeBytes: backing.sizeBytes,
-      backingIdentity: backing.identity,
-      counterSlices: 1,
-    });
-  } catch (error) {
-    if (!(error instanceof PcacheError) || error.code !== 'mismatch' || error.hint === undefined) throw error;
-    throw new PcacheError('mismatch', error.message, { cause: error, hint: 'If this is the same data in another place, add --adopt.' });
-  }
-}
-
 /** Damaged copies of what the backing device has don't count. */
-function hasDamagedData({ media, replay }: OpenedCache): boolean {
+function hasDamagedData({ replay, recovery }: CacheRead): boolean {
   if (replay.stagedDamage !== undefined) return true;
-  return replay.corruptKeys > 0 && planRecovery(media, replay.unclosed).damaged.length > 0;
+  return replay.corruptKeys > 0 && recovery !== undefined && recovery.damaged.length > 0;
 }
 
 /** The cache is damaged, or some of its payload is: it is left as it is, and a repaired copy of it is written back. */
-async function recoverFromCopy(task: Task, device: MappedCacheDevice, options: RecoverOptions): Promise<void> {
-  const { cachePath, backing } = task;
+async function recoverFromCopy(task: Task, options: RecoverOptions): Promise<void> {
   const adopt = options.adopt === true;
+  const { cachePath, backing, device } = task;
   await withPrivateCopy(device, async (copy) => {
-    const repair = aboutCache(cachePath, () => planRepair(copy, { bootId: hostBootId(), forgetLostHeader: adopt }));
+    const repair = await runTask('planRepair', { copy: copy.handle, forgetLostHeader: adopt }, watchOf(task));
     const [refusal] = repair.refusals;
     if (refusal !== undefined) {
       const { place, why, advice } = refusal;
       throw new PcacheError('damaged', `${cachePath}: ${place}: ${why}`, { hint: `${advice}.` });
     }
-    const opened = aboutCache(cachePath, () => replayFor(copy, backing, adopt));
-    const recovery = planRecovery(opened.media, opened.replay.unclosed);
-    const damaged = { ...task, copy, repair, opened, recovery, salvage: options.salvage === true, openOptions: openOptions(adopt, false) };
-    if (options.dryRun === true) sayWhatDamageLeaves(damaged);
+    const facts = { sizeBytes: backing.sizeBytes, identity: backing.identity };
+    const { replay, recovery } = await runTask('readIn', { cache: copy.handle, backing: facts, adopt, isPlanWanted: true }, watchOf(task));
+    if (recovery === undefined) throw new PcacheError('internal', `${cachePath}: no plan was made`);
+    const damaged = { ...task, copy, repair, replay, recovery, salvage: options.salvage === true, adopt };
+    if (options.dryRun === true) await sayWhatDamageLeaves(damaged);
     else await recoverDamaged(damaged);
   });
 }
 
-function openOptions(adopt: boolean, readOnly = true): Omit<OpenOptions, 'volumeBytes' | 'backingIdentity' | 'counterSlices'> {
-  return {
-    adopt,
-    readOnly,
-    bootId: hostBootId(),
-    writers: 1,
-    newUuid: randomBytes(16),
-    nowMs: Date.now(),
-    clock: () => performance.now(),
-  };
-}
-
-function sayWhatWouldBeWritten(task: Task, opened: OpenedCache): void {
-  const plan = planRecovery(opened.media, opened.replay.unclosed);
+function sayWhatWouldBeWritten(task: Task, plan: RecoveryPlan): void {
   const { cachePath, backingPath, context } = task;
   const result: Record<string, unknown> = {
     cache: cachePath,
@@ -172,17 +139,17 @@ function planText({ cachePath, backingPath }: Task, plan: RecoveryPlan): string 
   return `${cachePath}: would write ${formatSize(plan.bytes)} (${plan.bytes} bytes) in ${count(plan.ranges, 'range')} to ${backingPath}`;
 }
 
-async function writeBack(task: Task, opened: OpenedCache, adopt: boolean): Promise<void> {
+async function writeBack(task: Task, read: CacheRead, adopt: boolean): Promise<void> {
   const { cachePath, backingPath, device, backing, context } = task;
   const { output } = context;
-  const { dirtyBytes, unclosed } = opened.replay;
+  const { dirtyBytes, unclosed } = read.replay;
   if (dirtyBytes === 0 && unclosed.length === 0 && !adopt) {
     const result = { cache: cachePath, backing: backingPath, dry_run: false, written_bytes: 0, dirty_bytes: 0 };
     output.result(result, () => `${cachePath}: nothing was dirty: ${backingPath} has everything`);
     return;
   }
   const startMs = performance.now();
-  const volume = aboutCache(cachePath, () => new InlineVolume(device, backing, openOptions(adopt, false)));
+  const volume = await openVolume(device, backing, adopt, watchOf(task));
   const progress = startProgress(output, 'recovering', dirtyBytes, {
     lines: true,
     interrupted: () =>

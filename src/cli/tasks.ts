@@ -14,6 +14,7 @@ import { attachCacheDevice } from '../device/mapped-cache-device.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { aboutCache } from './cache-file.js';
 import { makeCache } from './format-cache.js';
+import { openToRecover, readIn, salvage } from './recover-tasks.js';
 
 export interface TaskContext {
   readonly tell: TellProgress;
@@ -36,7 +37,7 @@ export interface InspectLogTask {
   readonly cache: CacheDeviceHandle;
 }
 
-export const tasks = { check, planRepair: planRepairOf, inspectLog: inspectLogOf, format: makeCache };
+export const tasks = { check, planRepair: planRepairOf, inspectLog: inspectLogOf, format: makeCache, readIn, openToRecover, salvage };
 
 export type Tasks = typeof tasks;
 

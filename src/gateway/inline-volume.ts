@@ -23,15 +23,17 @@ export class InlineVolume {
   readonly #maintenance: Maintenance;
   #isOpen = true;
 
-  /** Throws PcacheError as `openCache`. The devices stay the caller's to close. */
-  constructor(device: CacheDevice, backing: BackingDevice, options: InlineVolumeOptions) {
+  /** Throws PcacheError as `openCache`. The devices stay the caller's to close. `opened`: the cache, opened already with the same options. */
+  constructor(device: CacheDevice, backing: BackingDevice, options: InlineVolumeOptions, opened?: OpenedCache) {
     this.#backing = backing;
-    this.opened = openCache(device, {
-      ...options,
-      volumeBytes: backing.sizeBytes,
-      backingIdentity: backing.identity,
-      counterSlices: options.writers,
-    });
+    this.opened =
+      opened ??
+      openCache(device, {
+        ...options,
+        volumeBytes: backing.sizeBytes,
+        backingIdentity: backing.identity,
+        counterSlices: options.writers,
+      });
     const { shared } = this.opened;
     this.caches = Array.from({ length: options.writers }, (_, writer) => new Cache(shared, device, writer, writer, options.clock));
     const room = { waitForRoom: () => this.#makeRoom() };

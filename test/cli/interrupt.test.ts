@@ -113,6 +113,17 @@ test.serial('a repair that is interrupted while it is planned has changed nothin
   t.is(hashOf(cachePath), before);
 });
 
+test.serial('a recovery that is interrupted while the cache is read in has written nothing, with --dry-run or not', async (t) => {
+  const { cachePath, backingPath } = slowCache(t);
+  const before = [hashOf(cachePath), hashOf(backingPath)];
+  for (const options of [[], ['--dry-run']]) {
+    const ended = await interrupt(['recover', cachePath, backingPath, ...options], saysProgress);
+    t.regex(ended.stderr, /progress="replaying the log"/);
+    saysWhere(t, ended, `nothing was written to ${backingPath}, and ${cachePath} still has all that it had`);
+    t.deepEqual([hashOf(cachePath), hashOf(backingPath)], before);
+  }
+});
+
 test.serial('a dump that is interrupted while it prints says that there is more', async (t) => {
   const { cachePath } = slowCache(t);
   const before = hashOf(cachePath);

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import test from 'ava';
 import { Output } from '../../src/cli/output.js';
-import { startProgress } from '../../src/cli/progress.js';
+import { PhaseProgress, interruptsHeard, onInterrupt, startProgress } from '../../src/cli/progress.js';
 import { FakeGateway, pcacheMain, waitFor, within } from '../gateway/fake-gateway.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 
@@ -49,6 +49,39 @@ test('an interrupt leaves no handler behind when it is over', (t) => {
   const before = process.listenerCount('SIGINT');
   said({}, halfDone);
   t.is(process.listenerCount('SIGINT'), before);
+});
+
+test('work in phases says nothing in its first second', (t) => {
+  const quick = (output: Output): void => {
+    const progress = new PhaseProgress(output);
+    progress.update('reading', 10, 1000);
+    progress.update('writing', 10, 1000);
+    progress.stop({ isDone: true });
+  };
+  t.is(said({}, quick), '');
+});
+
+test.serial('an interrupt while the main thread is busy is heard when it is done', async (t) => {
+  // This process is to live on, so somebody else hears the signal too; and nobody, at first.
+  const others = new Set<string>();
+  const other = (): void => void others.add('heard');
+  process.on('SIGINT', other);
+  try {
+    let text = '';
+    const stream = { write: (part: string) => (text += part) };
+    const output = new Output({ json: false, quiet: false }, { stdout: stream, stderr: stream });
+    const ignore = onInterrupt(output, () => 'all is done');
+    process.kill(process.pid, 'SIGINT');
+    t.is(text, '');
+    await interruptsHeard();
+    ignore();
+    t.is(text, 'pcache: warning: interrupted: all is done\n');
+    t.true(others.has('heard'));
+    // The one that it sends itself, to end by it.
+    await interruptsHeard();
+  } finally {
+    process.off('SIGINT', other);
+  }
 });
 
 const noFuse = whyNoFuse();
