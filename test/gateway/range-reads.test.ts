@@ -89,16 +89,11 @@ test('only gaps are read: what is cached is taken from there', (t) => {
 test('what is freed just when it was found is not kept from a range that is read ahead, which has no copy of it', (t) => {
   const it = bench();
   write(it, 512, 1, 7);
-  const { segments, shared } = it.cache;
-  const pin = segments.pin.bind(segments);
-  // As the collector does, which does not ask for the lock of the subtree.
-  segments.pin = (segment, generation) => {
-    const isPinned = pin(segment, generation);
-    Atomics.add(shared.generationLow, segment, 1);
-    return isPinned;
-  };
-  begin(it, 0, 4096, { isAhead: true });
-  segments.pin = pin;
+  freeing(
+    it,
+    () => undefined,
+    () => begin(it, 0, 4096, { isAhead: true }),
+  );
   finishAll(it);
   t.deepEqual(it.queue.submitted, [
     [0, 512],
@@ -211,14 +206,15 @@ test('whole blocks are asked for where the device wants them and nothing cached 
 
 /** What may happen to a volume of 32 sectors; `place` chooses among what is under way. */
 type Step =
-  | { kind: 'begin'; sector: number; sectors: number; isAhead: boolean }
+  /** `frees`: what it finds cached is written back and freed just then. */
+  | { kind: 'begin'; sector: number; sectors: number; isAhead: boolean; frees: boolean }
   | { kind: 'write'; sector: number; sectors: number }
   | { kind: 'complete'; place: number; fails: boolean };
 
 const SECTORS = 32;
 const range = { sector: fc.nat(SECTORS - 1), sectors: fc.integer({ min: 1, max: 8 }) };
 const step: fc.Arbitrary<Step> = fc.oneof(
-  { weight: 3, arbitrary: fc.record({ kind: fc.constant('begin' as const), ...range, isAhead: fc.boolean() }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('begin' as const), ...range, isAhead: fc.boolean(), frees: fc.boolean() }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('write' as const), ...range }) },
   {
     weight: 4,
@@ -229,6 +225,25 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     }),
   },
 );
+
+/** Whenever a reader has pinned something during `action`, everything is written back, and the segment freed. */
+function freeing<T>({ cache: { segments, shared } }: Bench, writeBack: () => void, action: () => T): T {
+  const pin = segments.pin.bind(segments);
+  segments.pin = (segment, generation) => {
+    const isPinned = pin(segment, generation);
+    if (isPinned) {
+      writeBack();
+      // As the collector does, which does not ask for the lock of the subtree.
+      Atomics.add(shared.generationLow, segment, 1);
+    }
+    return isPinned;
+  };
+  try {
+    return action();
+  } finally {
+    segments.pin = pin;
+  }
+}
 
 test('in every order of reads, writes and completions, a read sees no older bytes than those when it began, and the cache ends with the newest', (t) => {
   const it = bench({ depth: 4 });
@@ -256,6 +271,10 @@ test('in every order of reads, writes and completions, a read sees no older byte
             if (!allowed.includes(got)) throw new Error(`sector ${sector}: ${got} is none of ${allowed.join(' ')}`);
           }
         };
+        const writeBack = (): void => {
+          const newest = history.flatMap((values) => new Array<number>(512).fill(values[values.length - 1]!));
+          it.rig.backing.fill(placeBytes, Uint8Array.from(newest));
+        };
         for (const act of steps) {
           if (act.kind === 'complete') {
             if (it.queue.pending.length > 0) it.queue.complete(act.place % it.queue.pending.length, act.fails);
@@ -268,7 +287,8 @@ test('in every order of reads, writes and completions, a read sees no older byte
               for (let i = 0; i < sectors; i++) history[act.sector + i]!.push(value);
             } else {
               const from = history.slice(act.sector, act.sector + sectors).map((values) => values.length - 1);
-              const read = begin(it, placeBytes + act.sector * 512, sectors * 512, { isAhead: act.isAhead });
+              const beginIt = (): RangeRead => begin(it, placeBytes + act.sector * 512, sectors * 512, { isAhead: act.isAhead });
+              const read = act.frees ? freeing(it, writeBack, beginIt) : beginIt();
               if (read.isDone) {
                 if (!read.isAhead) check(read, from);
                 it.reads.release(read);
