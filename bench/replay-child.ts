@@ -1,13 +1,21 @@
 // The two processes of measure-replay.ts:
 //
 //     replay-child make CACHE KEYS BYTES     makes a cache whose log holds so many keys, none of which covers another, at random places
-//     replay-child open CACHE KEYS           opens it and prints ReplayFigures
+//     replay-child open CACHE KEYS [ALONE]   opens it and prints ReplayFigures; with any ALONE, in one thread
+//
+// An engine has threads that are loaded and wait while it opens its cache, and help; so does the second of these.
 
 import { randomBytes } from 'node:crypto';
+import { writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { CacheTree } from '../src/cache/cache-tree.js';
 import { openCacheDevice } from '../src/device/mapped-cache-device.js';
 import { SimulatedBackingDevice } from '../src/device/simulated-backing-device.js';
 import { InlineVolume } from '../src/gateway/inline-volume.js';
+import { ParkedThreads } from '../src/gateway/parked-threads.js';
+import { exitWithoutThreads } from '../src/gateway/process-exit.js';
+import { replayHelpers } from '../src/gateway/replay-helpers.js';
+import { threadKinds } from '../src/gateway/thread-kinds.js';
 import { createCache } from '../src/index.js';
 
 export interface ReplayFigures {
@@ -29,7 +37,7 @@ const LOG_EVERY = 1024;
 /** The arena's own books: a byte for each 48 of extents. */
 const ARENA_UNIT_BYTES = 48;
 
-function open(path: string, keys: number): { volume: InlineVolume; blocks: number; seconds: number } {
+function open(path: string, keys: number, threads?: ParkedThreads): { volume: InlineVolume; blocks: number; seconds: number } {
   const blocks = 2 ** Math.ceil(Math.log2(keys));
   const device = openCacheDevice(path);
   const startMs = performance.now();
@@ -41,6 +49,7 @@ function open(path: string, keys: number): { volume: InlineVolume; blocks: numbe
     newUuid: randomBytes(16),
     nowMs: Date.now(),
     clock: () => performance.now(),
+    ...(threads === undefined ? {} : { helpers: replayHelpers(threads, device.handle) }),
   });
   return { volume, blocks, seconds: (performance.now() - startMs) / 1000 };
 }
@@ -58,14 +67,22 @@ function make(path: string, keys: number, cacheBytes: number): void {
   volume.close();
 }
 
-function openAgain(path: string, keys: number): ReplayFigures {
-  const { volume, seconds } = open(path, keys);
+async function openAgain(path: string, keys: number, isAlone: boolean): Promise<ReplayFigures> {
+  const threads = new ParkedThreads();
+  const cores = availableParallelism();
+  if (!isAlone) await threads.park(threadKinds({ queues: cores, queuesFirst: 1, readOnly: false }));
+  const { volume, seconds } = open(path, keys, isAlone ? undefined : threads);
   const { shared } = volume.opened;
   const { extents, touchedBytes, usedBytes } = CacheTree.attach(shared.tree, shared.generationLow).stats();
   // Nothing is closed: the next one is to find the log as it is.
   return { seconds, extents, usedBytes, indexBytes: touchedBytes * (1 + 1 / ARENA_UNIT_BYTES) + shared.tree.subtrees.byteLength };
 }
 
-const [order, path = '', keys = '', cacheBytes = ''] = process.argv.slice(2);
-if (order === 'make') make(path, Number(keys), Number(cacheBytes));
-else if (order === 'open') process.stdout.write(JSON.stringify(openAgain(path, Number(keys))));
+const [order, path = '', keys = '', third = ''] = process.argv.slice(2);
+if (order === 'make') {
+  make(path, Number(keys), Number(third));
+} else if (order === 'open') {
+  writeSync(1, JSON.stringify(await openAgain(path, Number(keys), third !== '')));
+  // Nobody tells the threads that wait to go on.
+  exitWithoutThreads(0);
+}

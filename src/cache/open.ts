@@ -26,6 +26,7 @@ import { CacheTree } from './cache-tree.js';
 import { indexArenaBytes } from './index-arena.js';
 import { replay } from './replay.js';
 import type { Replay } from './replay.js';
+import type { ReplayHelpers } from './replay-helper.js';
 import { SegmentTable } from './segment-table.js';
 import { SEQUENCE_CLAIM } from './sequence-claim.js';
 import {
@@ -64,6 +65,8 @@ export interface OpenOptions {
   readonly nowMs: number;
   /** Milliseconds from a monotonic clock. */
   readonly clock: () => number;
+  /** Threads that may help to replay a long log. Default: none. */
+  readonly helpers?: ReplayHelpers | undefined;
   /** Of simulations: see `CacheShared.segmentDataBytes`. */
   readonly segmentDataBytes?: number;
   /** Hears how far the replay of the log is. */
@@ -114,7 +117,7 @@ function replayInto(
   const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
   const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
   const walkOptions = tellingWalk(media.walkOptions, options.tell, 'replaying the log', media.log, media.keyTail);
-  return { shared, segments, replayed: replay({ ...media, walkOptions }, shared, tree, segments, takeStaged) };
+  return { shared, segments, replayed: replay({ ...media, walkOptions }, shared, tree, segments, takeStaged, options.helpers) };
 }
 
 function requireItsBackingDevice(header: GatewayHeader | undefined, options: OpenOptions): void {

@@ -8,20 +8,27 @@
 //
 // After the valid ksets come the staged keys of ksets that the program had not closed when it died. They count only if the machine has
 // not been restarted since (the caller knows): then memory, and so every payload, is as it was.
+//
+// Helpers, where there are any and the log is long, look at keys and their payload, and say what subtrees become (shared-replay.ts). With them or without, and
+// whatever they do, the outcome is the same.
 
-import { SECTOR_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
+import { KEY_BYTES, KSET_HEADER_BYTES, SECTOR_BYTES, SEGMENT_DATA_OFFSET, SUBTREE_BYTES } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import { KeyCursor, validateKey } from '../media/cache-key.js';
 import { pcacheCrcOfRange } from '../media/crc32c.js';
+import { logBytesFrom } from '../media/log-length.js';
 import type { LogPosition } from '../media/log-position.js';
 import { walkLog } from '../media/log-walk.js';
 import type { LogWalk } from '../media/log-walk.js';
 import { PcacheError } from '../errors.js';
 import type { CacheMedia } from './cache-media.js';
 import type { CacheTree } from './cache-tree.js';
-import { ExtentFlag, packPlace } from './extent.js';
+import { ExtentFlag, firstSector, flagsOf, packPlace, sectorCount, segmentOf } from './extent.js';
 import { IndexBuilder, NOT_CACHED } from './index-builder.js';
+import type { ReplayHelpers } from './replay-helper.js';
 import type { SegmentTable } from './segment-table.js';
+import { SharedReplay } from './shared-replay.js';
+import type { KeyTaker } from './shared-replay.js';
 import { SegmentState } from './shared-state.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
 import type { StagedKset } from './staged-ksets.js';
@@ -47,18 +54,40 @@ export interface Replay {
   readonly raisedGenerations: ReadonlyMap<number, number>;
 }
 
-export function replay(media: CacheMedia, shared: CacheShared, tree: CacheTree, segments: SegmentTable, takeStaged: boolean): Replay {
-  const indexer = new Indexer(media, shared, tree, segments);
+/** Of a log that counts as so many keys helpers are asked, by measurement: it takes a seventh of a second. With data CRC a key with 4 KiB counts as three. */
+const SHARED_FROM_KEYS = 300_000;
+const KEYS_PER_KEY_WITH_PAYLOAD = 3;
+
+/** Throws PcacheError `damaged`, `no-space`. With helpers, it then waits until these have let go of the cache. */
+export function replay(
+  media: CacheMedia,
+  shared: CacheShared,
+  tree: CacheTree,
+  segments: SegmentTable,
+  takeStaged: boolean,
+  helpers?: ReplayHelpers,
+): Replay {
+  const indexer = new Indexer(media, shared, tree, segments, helpers);
+  let isDone = false;
+  try {
+    const replayed = replayWith(indexer, media, takeStaged);
+    isDone = true;
+    return replayed;
+  } finally {
+    indexer.dismissHelpers(isDone);
+  }
+}
+
+function replayWith(indexer: Indexer, media: CacheMedia, takeStaged: boolean): Replay {
   const { dirtyTail } = media;
   let isDirty = false;
   const walk = walkLog(media.log, media.keyTail, media.walkOptions, {
-    onKset(kset) {
-      isDirty ||= kset.cacheSegId === dirtyTail.cacheSegId && kset.segOff === dirtyTail.segOff;
-    },
-    onKey(key) {
-      indexer.add(key, isDirty);
+    onKset({ cacheSegId, segOff, header }) {
+      isDirty ||= cacheSegId === dirtyTail.cacheSegId && segOff === dirtyTail.segOff;
+      if (!header.isLast) indexer.addKset(cacheSegId, segOff, header.keyNum, isDirty);
     },
   });
+  indexer.addRest();
   for (const segment of walk.segments) indexer.useForLog(segment);
   if (walk.ending === 'damaged') {
     throw damaged(`the log is damaged in segment ${walk.end.cacheSegId} at offset ${walk.end.segOff}: ${walk.damage ?? ''}`);
@@ -94,7 +123,7 @@ function damaged(what: string): PcacheError {
   return new PcacheError('damaged', what, { hint: 'pcache check says what is affected.' });
 }
 
-class Indexer {
+class Indexer implements KeyTaker {
   dirtyBytes = 0;
   corruptKeys = 0;
   readonly raisedGenerations = new Map<number, number>();
@@ -107,18 +136,43 @@ class Indexer {
   readonly #builder: IndexBuilder;
   readonly #segments: SegmentTable;
   readonly #limits: { volumeBytes: number; segmentCount: number };
+  readonly #together: SharedReplay | undefined;
+  readonly #key = new KeyCursor();
 
-  constructor(media: CacheMedia, shared: CacheShared, tree: CacheTree, segments: SegmentTable) {
+  constructor(media: CacheMedia, shared: CacheShared, tree: CacheTree, segments: SegmentTable, helpers: ReplayHelpers | undefined) {
     this.#media = media;
     this.#shared = shared;
     this.#builder = new IndexBuilder(tree);
     this.#segments = segments;
     this.#isReferred = new Uint8Array(shared.segmentCount);
     this.#limits = { volumeBytes: shared.volumeBytes, segmentCount: shared.segmentCount };
+    if (helpers === undefined) return;
+    const keys = logBytesFrom(media.log, media.keyTail) / KEY_BYTES;
+    const isLong = keys * (shared.dataCrc ? KEYS_PER_KEY_WITH_PAYLOAD : 1) >= (helpers.fromKeys ?? SHARED_FROM_KEYS);
+    if (isLong) this.#together = new SharedReplay(media, shared, tree, this.#builder, this, helpers);
   }
 
   useForLog(segment: CacheSegId): void {
     this.#shared.state[segment] = SegmentState.log;
+  }
+
+  /** All keys of a kset; with helpers perhaps later, in `addRest` at the latest. */
+  addKset(cacheSegId: CacheSegId, segOff: number, keys: number, isDirty: boolean): void {
+    if (this.#together !== undefined) {
+      this.#together.addKset(cacheSegId, segOff, keys, isDirty);
+      return;
+    }
+    const { view, base } = this.#media.log.data(cacheSegId);
+    const key = this.#key;
+    for (let index = 0; index < keys; index++) {
+      key.load(view, base + segOff + KSET_HEADER_BYTES + index * KEY_BYTES);
+      this.add(key, isDirty);
+    }
+  }
+
+  /** Returns when the keys of all ksets have been added. */
+  addRest(): void {
+    this.#together?.drain();
   }
 
   add(key: KeyCursor, isDirty: boolean): void {
@@ -150,6 +204,18 @@ class Indexer {
     this.#index(key, segment, flags);
   }
 
+  addPlain(subtree: number, range: number, place: number, isDirty: boolean): void {
+    const segment = segmentOf(place);
+    const shared = this.#shared;
+    shared.state[segment] = SegmentState.data;
+    shared.refs[segment]! += 1;
+    this.#isReferred[segment] = 1;
+    const sectors = sectorCount(range);
+    const flags = flagsOf(range);
+    if (isDirty && flags === 0) this.dirtyBytes += sectors * SECTOR_BYTES;
+    if (!this.#builder.add(subtree, firstSector(range), sectors, place, shared.generationLow[segment]!, flags)) throw indexIsFull();
+  }
+
   /** What can't be, now that every key has been taken. */
   problem(): string | undefined {
     if (this.#reusedSegment !== -1 && this.#media.walkOptions.durable !== undefined) {
@@ -169,7 +235,14 @@ class Indexer {
 
   /** All keys were added. */
   finish(): void {
-    if (!this.#builder.finish()) throw indexIsFull();
+    const isStored = this.#together === undefined ? this.#builder.finish() : this.#together.finish();
+    if (!isStored) throw indexIsFull();
+  }
+
+  /** They have nothing to do any more. If the cache is not going to be used, because it fails, it waits until they are gone. */
+  dismissHelpers(isDone: boolean): void {
+    if (isDone) this.#together?.dismiss();
+    else this.#together?.close();
   }
 
   #payloadIsGood(key: KeyCursor): boolean {

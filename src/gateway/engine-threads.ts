@@ -39,6 +39,7 @@ import { processGone } from './process-death.js';
 import { planQueues } from './queue-plan.js';
 import type { QueuePlan } from './queue-plan.js';
 import type { QueueWorkerStart } from './queue-worker.js';
+import { replayHelpers } from './replay-helpers.js';
 import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import type { SegmentMap } from './control-protocol.js';
@@ -130,6 +131,7 @@ class ThreadedEngine implements Engine {
       nowMs: Date.now(),
       clock: now,
       tell: options.tell,
+      helpers: replayHelpers(parked, device.handle),
     });
     const { shared, media } = this.#opened;
     const maxWriteBytes = options.session?.maxWriteBytes ?? MAX_WRITE_DEFAULT_BYTES;

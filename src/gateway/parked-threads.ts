@@ -2,11 +2,13 @@
 // waits for it while an engine is replaced is the users of the volume; so a spare engine has done it before. The first engine of a mount does it while
 // the supervisor opens the devices and mounts.
 //
+// While they wait, they may help to replay the log (replay-helpers.ts).
+//
 // Invariants: a thread is taken once; one that is still loading may be taken too, and finds its work when it is done. A thread that fails while it is
 // parked ends the process, as any uncaught error does.
 
 import { Worker } from 'node:worker_threads';
-import type { ThreadGate } from './thread-messages.js';
+import type { HelpOrder, ThreadGate } from './thread-messages.js';
 
 /** Entry file of a data thread, relative to this one, and the name that debuggers see. */
 export interface ThreadKind {
@@ -20,6 +22,8 @@ export interface ParkedThread {
   readonly loaded: Promise<void>;
   /** Tells it what to work on. Called once. */
   go(start: object): void;
+  /** Has it help to replay a log, if it has time before it is told what to work on. */
+  help(order: HelpOrder): void;
 }
 
 export class ParkedThreads {
@@ -49,6 +53,11 @@ export class ParkedThreads {
   take({ name, file }: ThreadKind): ParkedThread {
     const index = this.#parked.findIndex(({ kind }) => kind.name === name && kind.file === file);
     return index < 0 ? this.#startThread({ name, file }) : this.#parked.splice(index, 1)[0]!;
+  }
+
+  /** The first so many of those that have not been taken. */
+  first(count: number): readonly ParkedThread[] {
+    return this.#parked.slice(0, count);
   }
 
   /** From now on threads are made only when they are taken. */
@@ -85,13 +94,15 @@ export function closedGate(): ThreadGate['gate'] {
 
 /** A worker whose program calls `threadStart`, and which was given this gate. */
 export function parkedThread(worker: Worker, gate: ThreadGate['gate']): ParkedThread {
+  const tell = (message: object): void => {
+    worker.postMessage(message);
+    Atomics.add(gate, 0, 1);
+    Atomics.notify(gate, 0);
+  };
   return {
     worker,
     loaded: new Promise((resolve) => worker.once('message', () => resolve()).once('exit', () => resolve())),
-    go(start) {
-      worker.postMessage(start);
-      Atomics.store(gate, 0, 1);
-      Atomics.notify(gate, 0);
-    },
+    go: tell,
+    help: tell,
   };
 }

@@ -1,9 +1,13 @@
 // What the data threads and the engine's main thread tell each other. No data passes this way: only start, end and errors.
 //
 // A data thread is started in two steps. First it loads its program, which takes most of the time, and parks; then it is told what to work on, and goes.
-// Between the two may lie a moment (an engine that starts) or days (a spare engine), see parked-threads.ts.
+// Between the two may lie a moment (an engine that starts) or days (a spare engine), see parked-threads.ts. In between it may be asked to help replay the log.
 
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { helpReplay } from '../cache/replay-helper.js';
+import type { ReplayJob } from '../cache/replay-helper.js';
+import { attachCacheDevice } from '../device/mapped-cache-device.js';
+import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
 import { messageOf } from '../errors.js';
 
@@ -17,7 +21,13 @@ export type ThreadMessage =
   /** The thread's loop has come to its end; `queueEnd` for queue workers. */
   | { readonly type: 'ended'; readonly queueEnd?: QueueEnd };
 
-/** A thread's workerData: what it is to work on comes as a message, before word 0 becomes 1. */
+/** In place of what a thread is to work on: help to replay a log, and go on waiting. */
+export interface HelpOrder {
+  readonly help: ReplayJob;
+  readonly cacheDevice: CacheDeviceHandle;
+}
+
+/** A thread's workerData: how many messages it was sent, each of which is there before it is counted; the last is what it is to work on. */
 export interface ThreadGate {
   readonly gate: Int32Array<SharedArrayBuffer>;
 }
@@ -37,6 +47,10 @@ export function noteError(what: string, error: unknown): void {
 export function threadStart(): unknown {
   const { gate } = workerData as ThreadGate;
   tellMain({ type: 'parked' });
-  while (Atomics.load(gate, 0) === 0) Atomics.wait(gate, 0, 0);
-  return (receiveMessageOnPort(parentPort!) as { message: unknown }).message;
+  for (let taken = 0; ; taken++) {
+    while (Atomics.load(gate, 0) === taken) Atomics.wait(gate, 0, taken);
+    const { message } = receiveMessageOnPort(parentPort!) as { message: HelpOrder | object };
+    if (!('help' in message)) return message;
+    helpReplay(message.help, () => attachCacheDevice(message.cacheDevice));
+  }
 }
