@@ -6,9 +6,10 @@ import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';
 import { noLoopDevices } from '../support/loop.js';
-import { lacking, runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
+import { lacking, runOk, digestOf } from '../support/mounted-commands.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
+import { quietStatus } from '../support/quiet-status.js';
 
 const O_RDWR = 2;
 const VOLUME_BYTES = 32 * MIB;
@@ -24,8 +25,7 @@ mountTest('stats.json, status --json and the metrics say the same', undefined, a
   const user = gateway.client();
   await write(gateway, user, 0, pattern(MIB, 1));
   await gateway.ok('flush', gateway.mountpoint);
-  // The one figure that goes on changing when nothing happens any more.
-  await waitUntil(async () => (await gateway.status()).writeback_bytes_per_s === 0, 'the rate of writing back is 0');
+  await quietStatus(gateway);
   const stats = JSON.parse((await user.call('readFile', join(gateway.mountpoint, 'stats.json'))).toString()) as StatusSnapshot;
   const status = await gateway.status();
   t.deepEqual(stats, status);

@@ -9,6 +9,7 @@ import { pattern } from '../fuse/conformance.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { digestOf, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type TestGateway } from '../support/mounted.js';
+import { quietStatus } from '../support/quiet-status.js';
 
 const O_RDWR = 2;
 const VOLUME_BYTES = 32 * MIB;
@@ -43,19 +44,6 @@ async function write(gateway: TestGateway, offset: number, bytes: Buffer): Promi
   await user.call('write', fd, offset, bytes);
   await user.call('fsync', fd);
   await user.call('close', fd);
-}
-
-/** Longer than it takes until a rate of writeback is known; before, it is 0. */
-const QUIET_MS = 1500;
-
-async function quietStatus(gateway: TestGateway): Promise<StatusSnapshot> {
-  let quietSinceMs: number | undefined;
-  await waitUntil(async () => {
-    const { dirty_bytes: dirtyBytes, writeback_bytes_per_s: rate } = await gateway.status();
-    quietSinceMs = dirtyBytes === 0 && rate === 0 ? (quietSinceMs ?? performance.now()) : undefined;
-    return quietSinceMs !== undefined && performance.now() - quietSinceMs > QUIET_MS;
-  }, 'the volume is quiet');
-  return gateway.status();
 }
 
 mountTest('status --json, stats.json, metrics and the answer over HTTP agree', undefined, async (t) => {
