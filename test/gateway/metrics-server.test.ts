@@ -5,24 +5,15 @@ import test, { type ExecutionContext } from 'ava';
 import { createLog } from '../../src/gateway/log.js';
 import { MetricsServer } from '../../src/gateway/metrics-server.js';
 import { metricsText } from '../../src/gateway/metrics.js';
+import { freePort } from '../support/free-port.js';
 import { sampleStatus } from './sample-status.js';
 
 const log = createLog({ name: 'test', level: 'silent', format: 'json' });
 const HOST = '127.0.0.1';
 const PATIENCE_MS = 20_000;
 
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 async function serve(t: ExecutionContext, text: () => string = () => metricsText(sampleStatus())): Promise<number> {
-  const port = await freePort();
+  const port = await freePort(HOST);
   const server = await MetricsServer.start({ host: HOST, port }, text, log);
   t.teardown(() => server.end());
   return port;
@@ -125,7 +116,7 @@ test('a volume that is served already takes a port as soon as it comes free', as
 });
 
 test('garbage, and a request that never ends, are no harm to others, and all connections end with the server', async (t) => {
-  const port = await freePort();
+  const port = await freePort(HOST);
   const server = await MetricsServer.start({ host: HOST, port }, () => 'fine\n', log);
   t.teardown(() => server.end());
   const silent = connect(port, HOST);

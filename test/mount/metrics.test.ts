@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { COUNTER_NAMES } from '../../src/shared/counters.js';
 import { pattern } from '../fuse/conformance.js';
+import { freePort } from '../support/free-port.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { digestOf, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type TestGateway } from '../support/mounted.js';
@@ -15,15 +16,6 @@ const O_RDWR = 2;
 const VOLUME_BYTES = 32 * MIB;
 const HOST = '127.0.0.1';
 const PATIENCE_MS = 20_000;
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, HOST);
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 /** The body of the answer to `GET /metrics`. Rejects if nobody answers. */
 async function scrape(port: number): Promise<string> {
@@ -47,7 +39,7 @@ async function write(gateway: TestGateway, offset: number, bytes: Buffer): Promi
 }
 
 mountTest('status --json, stats.json, metrics and the answer over HTTP agree', undefined, async (t) => {
-  const port = await freePort();
+  const port = await freePort(HOST);
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES, mountOptions: `metrics_listen=${HOST}:${port}` });
   const user = gateway.client();
   await write(gateway, 0, pattern(MIB, 1));
@@ -81,7 +73,7 @@ mountTest('status --json, stats.json, metrics and the answer over HTTP agree', u
 });
 
 mountTest('metrics over HTTP are there again after the engine was killed, and gone with the mount', undefined, async (t) => {
-  const port = await freePort();
+  const port = await freePort(HOST);
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES, mountOptions: `metrics_listen=${HOST}:${port}` });
   t.is(parseMetrics(await scrape(port)).samples.get('pcache_engine_restarts_total'), 0);
   process.kill(gateway.pids.engine, 'SIGKILL');
