@@ -19,8 +19,9 @@ export function statFields(path: string): string[] | undefined {
   let stat: string;
   try {
     stat = readFileSync(path, 'utf8');
-  } catch {
-    // No such process, which is the answer.
+  } catch (error) {
+    // Too few descriptors or too little memory say nothing about the process; anything else: no such process, which is the answer.
+    if (['EMFILE', 'ENFILE', 'ENOMEM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     return undefined;
   }
   // The second field is the name in parentheses and may hold anything, spaces and parentheses too.
