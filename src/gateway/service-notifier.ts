@@ -4,7 +4,8 @@
 // Invariants:
 // - Whatever becomes of a message, the mount goes on.
 // - The keep-alive (WATCHDOG=1) says that this process's event loop turns *and* that the engine answers, or is just being started. An engine that gives no
-//   answer for half of the watchdog's time is ended, for another to take over; if that does not help, the keep-alives stay out.
+//   answer for half of the watchdog's time is ended, for another to take over, and that is before three quarters of that time have gone since the last
+//   keep-alive: the manager must not come first. If it does not help, the keep-alives stay out.
 
 import { DatagramSender } from '../device/unix-socket.js';
 import { PcacheError, messageOf } from '../errors.js';
@@ -104,17 +105,19 @@ export class ServiceNotifier {
   }
 
   end(): void {
+    if (this.#hasEnded) return;
     this.#hasEnded = true;
     clearTimeout(this.#timer);
     this.#sender?.close();
   }
 
   get #probeIntervalMs(): number {
-    return this.#watchdogMs === undefined ? PROBE_INTERVAL_MS : Math.min(PROBE_INTERVAL_MS, this.#watchdogMs / 8);
+    return this.#watchdogMs === undefined ? PROBE_INTERVAL_MS : Math.min(PROBE_INTERVAL_MS, this.#watchdogMs / 16);
   }
 
+  /** So that an engine falls silent, and is found to hang, within half of the watchdog's time: intervals count too. */
   get #probeTimeoutMs(): number {
-    return this.#watchdogMs === undefined ? PROBE_TIMEOUT_MS : this.#watchdogMs / (2 * SILENT_PROBES);
+    return this.#watchdogMs === undefined ? PROBE_TIMEOUT_MS : this.#watchdogMs / (2 * SILENT_PROBES) - this.#probeIntervalMs;
   }
 
   #schedule(delayMs: number): void {
@@ -162,8 +165,8 @@ export class ServiceNotifier {
   #tellAlive(): void {
     if (this.#watchdogMs === undefined) return;
     const nowMs = performance.now();
-    // Before half of the time has gone.
-    if (nowMs - this.#aliveSentMs + this.#probeIntervalMs < this.#watchdogMs / 2) return;
+    // Often: the silence of an engine that is to be replaced comes on top of the time since the last one.
+    if (nowMs - this.#aliveSentMs + this.#probeIntervalMs < this.#watchdogMs / 4) return;
     this.#aliveSentMs = nowMs;
     this.#send('WATCHDOG=1');
   }

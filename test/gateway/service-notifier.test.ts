@@ -1,6 +1,7 @@
 // What a service manager hears of a mount, with an engine that is a function.
 
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import test, { type ExecutionContext } from 'ava';
 import pino from 'pino';
 import { PcacheError } from '../../src/errors.js';
@@ -92,6 +93,50 @@ test('an engine that answers is kept alive, one that hangs is replaced once and 
   rig.ask = serving;
   await waitFor(() => keepAlives(rig) > before, 'keep-alives come again');
 });
+
+for (const watchdogMs of [1000, 4000, 120_000]) {
+  test.serial(`an engine that hangs is replaced before a watchdog of ${watchdogMs} ms fires, whenever it falls silent`, async (t) => {
+    const clock = mock.timers;
+    clock.enable({ apis: ['setTimeout'] });
+    t.teardown(() => clock.reset());
+    let nowMs = 1000;
+    const now = mock.method(performance, 'now', () => nowMs);
+    t.teardown(() => now.mock.restore());
+    const stepMs = watchdogMs / 200;
+    const turn = async (): Promise<void> => {
+      nowMs += stepMs;
+      clock.tick(stepMs);
+      // What a timer has set off goes on in microtasks.
+      for (let at = 0; at < 20; at++) await Promise.resolve();
+    };
+    // A hang may begin at any time between two keep-alives.
+    for (let offsetSteps = 0; offsetSteps < 60; offsetSteps += 3) {
+      const rig = makeRig(t, { watchdogUs: watchdogMs * 1000 });
+      let aliveMs = nowMs;
+      let seen = 0;
+      let worstMs = 0;
+      const look = (): void => {
+        if (keepAlives(rig) > seen) aliveMs = nowMs;
+        seen = keepAlives(rig);
+        worstMs = Math.max(worstMs, nowMs - aliveMs);
+      };
+      rig.notifier.ready();
+      for (let step = 0; step < 100 + offsetSteps; step++) {
+        await turn();
+        look();
+      }
+      t.true(seen > 0);
+      rig.ask = silent;
+      for (let step = 0; step < 400 && rig.replaced === 0; step++) {
+        await turn();
+        look();
+      }
+      t.is(rig.replaced, 1);
+      t.true(worstMs < 0.75 * watchdogMs, `${worstMs} ms without keep-alive`);
+      rig.notifier.end();
+    }
+  });
+}
 
 test('an engine that is being started again is no hang', async (t) => {
   const rig = makeRig(t, { watchdogUs: 80_000 });
