@@ -1,7 +1,6 @@
 // The program of the command `pcache`. The one place of the command line where the process ends: everything below returns a status or throws.
 
-import { outputTaken } from '../src/cli/drain.js';
-import { main } from '../src/cli/main.js';
+import { startEarlySupervisor } from '../src/cli/early-supervisor.js';
 
 // Whoever reads our output may stop reading (`pcache status | head -1`); what is left unsaid was not wanted.
 for (const stream of [process.stdout, process.stderr]) {
@@ -11,8 +10,14 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-void main(process.argv.slice(2)).then(async (status) => {
+async function run(args: readonly string[]): Promise<void> {
+  // Before the rest is loaded, which goes on beside it.
+  startEarlySupervisor(args);
+  const [{ main }, { outputTaken }] = await Promise.all([import('../src/cli/main.js'), import('../src/cli/drain.js')]);
+  const status = await main(args);
   // What a pipe has not taken yet would be lost.
   await outputTaken();
   process.exit(status);
-});
+}
+
+void run(process.argv.slice(2));

@@ -1,22 +1,23 @@
 // `pcache mount`: checks what can be checked, then starts a supervisor in the background and waits until the volume can be read, or becomes
 // the supervisor itself with --foreground. What is to be mounted stands on the command line, or in a configuration file, which the command line goes before.
 
-import { fork, type ChildProcess } from 'node:child_process';
-import { closeSync, existsSync, rmSync, statSync } from 'node:fs';
+import type { ChildProcess } from 'node:child_process';
+import { existsSync, rmSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
+import { withLogAsStderr, type LogTarget } from '../gateway/log-target.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
 import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
 import type { MountMessage, MountOutcome, MountPlan, MountProgress, OpeningProgress } from '../gateway/process-messages.js';
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths, type RuntimeEntry } from '../gateway/runtime-files.js';
-import { supervisorMain } from '../gateway/supervisor-file.js';
 import { addExample, type CommandContext } from './command.js';
+import { takeSupervisor } from './early-supervisor.js';
 import { PCACHE_FILE_SYSTEM_TYPE } from './gateway-of.js';
-import { mountLogOf, withLogAsStderr, type MountLog } from './mount-log.js';
+import { mountLogOf } from './mount-log.js';
 import { levelGiven, settingsOf, type MountSettings } from './mount-settings.js';
 import { addMetricsListen } from './metrics-listen.js';
 import type { Output } from './output.js';
@@ -91,18 +92,18 @@ export async function mount(context: CommandContext, settings: MountSettings, is
     runtimeDirectory,
     logLevel: settings.logLevel,
     logFormat: log.format,
-    logFile: log.file,
+    logFile: log.target.kind === 'file' ? log.target.path : undefined,
     fsName: settings.fsName,
     service: takeServicePlan(),
   };
   try {
-    await serve(context, plan, log, isForeground);
+    await serve(context, plan, log.target, isForeground);
   } catch (error) {
     throw withHintIfUsed(error, checked);
   }
 }
 
-async function serve(context: CommandContext, plan: MountPlan, log: MountLog, isForeground: boolean): Promise<void> {
+async function serve(context: CommandContext, plan: MountPlan, log: LogTarget, isForeground: boolean): Promise<void> {
   if (isForeground) {
     const { supervise } = await import('../gateway/supervisor-process.js');
     const progress = new PhaseProgress(context.output);
@@ -173,16 +174,9 @@ type ReadyFacts = Omit<ReadyOutcome, 'type' | 'supervisorPid'>;
 type ReadyOutcome = Extract<MountOutcome, { type: 'ready' }>;
 
 /** Resolves when the volume can be read; otherwise the supervisor has cleaned up and gone before this rejects. */
-async function startInBackground(plan: MountPlan, { open, file }: MountLog, output: Output): Promise<ReadyOutcome> {
+async function startInBackground(plan: MountPlan, log: LogTarget, output: Output): Promise<ReadyOutcome> {
   const ownLog = runtimePaths(plan.mountpoint, plan.runtimeDirectory).log;
-  const log = file ?? ownLog;
-  const logFd = open?.();
-  let supervisor: ChildProcess;
-  try {
-    supervisor = fork(supervisorMain, [], { detached: true, serialization: 'advanced', stdio: ['ignore', logFd ?? 2, logFd ?? 2, 'ipc'] });
-  } finally {
-    if (logFd !== undefined) closeSync(logFd);
-  }
+  const supervisor = takeSupervisor();
   const interrupted = (): void => void supervisor.kill('SIGTERM');
   process.on('SIGINT', interrupted).on('SIGTERM', interrupted);
   const timer = setTimeout(() => supervisor.kill('SIGTERM'), READY_TIMEOUT_MS);
@@ -199,14 +193,13 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog, outp
     progress.update(phase, doneBytes, totalBytes);
   };
   try {
-    const outcome = await outcomeOf(supervisor, plan, onProgress);
+    const outcome = await outcomeOf(supervisor, { type: 'mount', plan, log }, onProgress);
     progress.stop({ isDone: true });
     return outcome;
   } catch (error) {
     progress.stop();
     if (existsSync(ownLog) && statSync(ownLog).size === 0) rmSync(ownLog, { force: true });
-    if (!(error instanceof PcacheError) || error.hint !== undefined || !existsSync(log)) throw error;
-    throw new PcacheError(error.code, error.message, { cause: error, hint: `The log is ${log}` });
+    throw withHintAtLog(error, log.kind === 'file' ? log.path : ownLog);
   } finally {
     clearTimeout(timer);
     clearInterval(ticker);
@@ -214,7 +207,13 @@ async function startInBackground(plan: MountPlan, { open, file }: MountLog, outp
   }
 }
 
-function outcomeOf(supervisor: ChildProcess, plan: MountPlan, onProgress: (progress: MountProgress) => void): Promise<ReadyOutcome> {
+/** An error that says nothing else to do says where the log is, unless it is about the log. */
+function withHintAtLog(error: unknown, log: string): unknown {
+  if (!(error instanceof PcacheError) || error.hint !== undefined || error.message.startsWith(`${log}: `) || !existsSync(log)) return error;
+  return new PcacheError(error.code, error.message, { cause: error, hint: `The log is ${log}` });
+}
+
+function outcomeOf(supervisor: ChildProcess, message: MountMessage, onProgress: (progress: MountProgress) => void): Promise<ReadyOutcome> {
   return new Promise((resolve, reject) => {
     let failure: PcacheError | undefined;
     supervisor.on('message', (outcome: MountOutcome | MountProgress) => {
@@ -235,10 +234,11 @@ function outcomeOf(supervisor: ChildProcess, plan: MountPlan, onProgress: (progr
     supervisor.once('error', (error) => reject(new PcacheError('internal', `supervisor: ${messageOf(error)}`, { cause: error })));
     supervisor.once('exit', (status, signal) => {
       reject(
-        failure ?? new PcacheError('internal', `${plan.mountpoint}: the supervisor ended with ${signal ?? `status ${status ?? '?'}`}`),
+        failure ??
+          new PcacheError('internal', `${message.plan.mountpoint}: the supervisor ended with ${signal ?? `status ${status ?? '?'}`}`),
       );
     });
-    supervisor.send({ type: 'mount', plan } satisfies MountMessage, (error) => {
+    supervisor.send(message, (error) => {
       if (error !== null) failure ??= new PcacheError('internal', `supervisor: ${messageOf(error)}`, { cause: error });
     });
   });

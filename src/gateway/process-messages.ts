@@ -5,6 +5,7 @@ import type { ControlErrorBody } from './control-protocol.js';
 import type { EngineStart, KeptState } from './engine.js';
 import type { LogFormat } from './log.js';
 import type { LogLevel } from './log-level.js';
+import type { LogTarget } from './log-target.js';
 import type { MountOptions } from './mount-options.js';
 
 /** All that a supervisor needs. Paths are absolute; `mountpoint` is a name from mountPointName. */
@@ -38,6 +39,8 @@ export interface ServicePlan {
 export interface MountMessage {
   readonly type: 'mount';
   readonly plan: MountPlan;
+  /** What becomes its descriptors 1 and 2; undefined: they stay what they are. */
+  readonly log?: LogTarget;
 }
 
 /** Supervisor to command line, before the outcome: how far a start is that takes long. */

@@ -8,7 +8,8 @@ import { messageOf } from '../errors.js';
 import { errorBody } from './control-protocol.js';
 import { startFirstEngine, type FirstEngine } from './first-engine.js';
 import type { Logger } from './log.js';
-import { EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
+import { logBecomesOutput } from './log-target.js';
+import { EXIT_DONE, EXIT_FAILED, exitProcess, exitWithoutThreads } from './process-exit.js';
 import type { MountMessage, MountOutcome, MountPlan, MountProgress } from './process-messages.js';
 import type { ServiceNotifier } from './service-notifier.js';
 import { runtimePaths } from './runtime-files.js';
@@ -28,10 +29,16 @@ export function runSupervisorProcess(parts?: SupervisorParts): void {
   }
   // The folder it was started in must not stay busy because of it.
   process.chdir('/');
-  process.once('message', ({ plan }: MountMessage) => void serveInBackground(plan, parts));
+  // The command line has ended without a mount.
+  const unused = (): void => exitProcess(EXIT_DONE);
+  process.once('disconnect', unused);
+  process.once('message', (message: MountMessage) => {
+    process.off('disconnect', unused);
+    void serveInBackground(message, parts);
+  });
 }
 
-async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undefined): Promise<void> {
+async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorParts | undefined): Promise<void> {
   const outcome = new OutcomeChannel();
   const supervision = new Supervision(
     plan,
@@ -47,6 +54,7 @@ async function serveInBackground(plan: MountPlan, parts: SupervisorParts | undef
     if (!outcome.told) supervision.requestStop();
   });
   try {
+    if (log !== undefined) logBecomesOutput(log);
     exitProcess(await supervision.run());
   } catch (error) {
     outcome.tell({ type: 'failed', error: errorBody(error) }, () => exitProcess(EXIT_FAILED));
