@@ -51,7 +51,7 @@ export async function runBench(options: BenchOptions, progress: ProgressLine, si
   }
   progress.clear();
   return {
-    format: 1,
+    format: 2,
     startedAt,
     seconds: (performance.now() - startMs) / 1000,
     quick: options.isQuick,

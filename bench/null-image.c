@@ -2,10 +2,11 @@
  * A null image: one file, `image`, whose bytes are memory. It does what every FUSE daemon has to do and nothing else, so it is the ceiling of what the
  * /dev/fuse interface gives a program in C with libfuse 3, and the measure that the benchmark compares with.
  *
- *     null-image MOUNTPOINT BYTES THREADS READ_DELAY_US
+ *     null-image MOUNTPOINT BYTES THREADS READ_DELAY_US [BACKGROUND]
  *
  * THREADS 1 runs libfuse's single-threaded loop; more run its multithreaded one with a descriptor for each thread. With READ_DELAY_US
- * every read takes that long, as on a slow device: the benchmark's backing device for misses. Ends when it is unmounted.
+ * every read takes that long, as on a slow device: the benchmark's backing device for misses. BACKGROUND is how many asynchronous requests the kernel
+ * hands out at a time, 256 unless told otherwise; with 0 libfuse's default is left, which leaves the kernel's, 12. Ends when it is unmounted.
  *
  * Invariants: sizes and offsets that the kernel sends are within the file, since its size never changes and is known to the kernel; memory that was
  * never written reads as zeros and costs nothing.
@@ -24,7 +25,6 @@
 #define IMAGE_INODE 2
 #define VALID_SECONDS 3600.0
 #define REQUEST_BYTES_MAX (1u << 20)
-#define BACKGROUND_MAX 256
 
 /* From the kernel's FUSE protocol; this libfuse may be older than the second flag, so the answer to OPEN is put together here. */
 #define OPEN_DIRECT_IO (1u << 0)
@@ -38,6 +38,7 @@ struct open_answer {
 static char *image;
 static size_t image_bytes;
 static long read_delay_us;
+static unsigned int background_max = 256;
 
 static void attributes_of(fuse_ino_t inode, struct stat *attributes)
 {
@@ -61,8 +62,10 @@ static void on_init(void *user, struct fuse_conn_info *connection)
 {
 	(void)user;
 	connection->max_write = REQUEST_BYTES_MAX;
-	connection->max_background = BACKGROUND_MAX;
-	connection->congestion_threshold = BACKGROUND_MAX * 3 / 4;
+	if (background_max > 0) {
+		connection->max_background = background_max;
+		connection->congestion_threshold = background_max * 3 / 4;
+	}
 	connection->want |= connection->capable & (FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO);
 }
 
@@ -179,12 +182,14 @@ int main(int count, char **values)
 	struct fuse_session *session;
 	int result = 1;
 
-	if (count != 5) {
-		fprintf(stderr, "usage: null-image MOUNTPOINT BYTES THREADS READ_DELAY_US\n");
+	if (count != 5 && count != 6) {
+		fprintf(stderr, "usage: null-image MOUNTPOINT BYTES THREADS READ_DELAY_US [BACKGROUND]\n");
 		return 2;
 	}
 	image_bytes = strtoull(values[2], NULL, 10);
 	read_delay_us = strtol(values[4], NULL, 10);
+	if (count == 6)
+		background_max = (unsigned int)strtoul(values[5], NULL, 10);
 	image = mmap(NULL, image_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (image == MAP_FAILED) {
 		perror("null-image: memory");

@@ -36,12 +36,15 @@ export interface NullImageOptions {
   readonly threads: number;
   /** What every read takes, as on a slow device. */
   readonly readDelayUs: number;
+  /** Asynchronous requests that the kernel hands out at a time: many, or as few as it does for a daemon that says nothing. Default many. */
+  readonly background?: 'many' | 'default';
 }
 
 /** Mounts one. @returns the file */
 export async function startNullImage(workspace: Workspace, program: string, options: NullImageOptions): Promise<string> {
   const mountpoint = workspace.folder(`${options.name}.mnt`);
-  const args = [mountpoint, options.sizeBytes, options.threads, options.readDelayUs].map(String);
+  const background = options.background === 'default' ? [0] : [];
+  const args = [mountpoint, options.sizeBytes, options.threads, options.readDelayUs, ...background].map(String);
   const daemon = new Daemon(program, args, workspace.env(options.name));
   await untilMounted(workspace, daemon, mountpoint);
   return join(mountpoint, 'image');

@@ -18,7 +18,7 @@ export interface SubjectFacts {
 
 export interface BenchReport {
   /** Of this form of report. */
-  readonly format: 1;
+  readonly format: 2;
   readonly startedAt: string;
   readonly seconds: number;
   readonly quick: boolean;
@@ -71,22 +71,25 @@ export function isAboutBytes(test: Pick<GridTest, 'blockBytes'>): boolean {
 
 function testTable(report: BenchReport, test: GridTest): string {
   const bytes = isAboutBytes(test);
-  const head = [bytes ? 'MB/s' : 'requests/s', 'mean us', 'p99 us', 'CPU us/request', 'x null image'];
+  const hasTransports = report.summaries.some(({ transportRatio }) => transportRatio !== undefined);
+  const ratioHeads = ['x null image', ...(hasTransports ? ['x transport'] : [])];
+  const head = ['', bytes ? 'MB/s' : 'requests/s', 'mean us', 'p99 us', 'CPU us/request', ...ratioHeads];
   const rows = report.subjects.flatMap(({ id, title }) => {
     const summary = report.summaries.find((each) => each.test === test.id && each.subject === id);
     if (summary === undefined) return [];
-    const { requestsPerSecond, bytesPerSecond, meanLatencyUs, p99LatencyUs, cpuUsPerRequest, ratio, fullRounds } = summary;
+    const { requestsPerSecond, bytesPerSecond, meanLatencyUs, p99LatencyUs, cpuUsPerRequest, ratio, transportRatio, fullRounds } = summary;
+    const ratios = [ratio, ...(hasTransports ? [transportRatio] : [])];
     const cells = [
       title,
       bytes ? withRange(bytesPerSecond, 1e-6) : withRange(requestsPerSecond, 1),
       shortNumber(meanLatencyUs),
       shortNumber(p99LatencyUs),
       cpuUsPerRequest === undefined ? 'in kernel' : shortNumber(cpuUsPerRequest),
-      ratio === undefined ? '-' : withRange(ratio, 1),
+      ...ratios.map((each) => (each === undefined ? '-' : withRange(each, 1))),
     ];
     return [fullRounds === 0 ? cells : [...cells, `cache full in ${fullRounds} of ${summary.rounds} rounds`]];
   });
-  return rows.length === 0 ? '' : `\n${test.title}\n${textTable([['', ...head], ...rows], [0, 6])}`;
+  return rows.length === 0 ? '' : `\n${test.title}\n${textTable([head, ...rows], [0, head.length])}`;
 }
 
 function unitOf(value: number, unit: string): string {

@@ -27,11 +27,23 @@ export interface Summary {
   readonly cpuUsPerRequest?: number;
   /** Against the better of the null image's two modes. */
   readonly ratio?: Spread;
+  /** Of a gateway: against its transport alone. */
+  readonly transportRatio?: Spread;
   /** Rounds in which the cache was full. */
   readonly fullRounds: number;
 }
 
 export const NULL_SUBJECTS: readonly string[] = ['null-mt', 'null-st'];
+
+/** The transport that a gateway is measured with; undefined of other subjects. */
+export function transportOf(subject: string): string | undefined {
+  return /^(dev-fuse|io-uring)(-|$)/.exec(subject)?.[1];
+}
+
+/** The subject that is a transport with nothing behind it. */
+export function transportAlone(transport: string): string {
+  return `null-${transport}`;
+}
 
 function of(results: readonly SingleResult[], test: string, subject: string): SingleResult[] {
   return results.filter((result) => result.test === test && result.subject === subject);
@@ -61,6 +73,8 @@ export function summaryOf(results: readonly SingleResult[], test: string, subjec
   if (requestsPerSecond === undefined || bytesPerSecond === undefined) return undefined;
   const cpu = own.flatMap((result) => result.cpuUsPerRequest ?? []);
   const ratio = spreadOf(ratiosOf(results, test, subject, NULL_SUBJECTS));
+  const transport = transportOf(subject);
+  const transportRatio = transport === undefined ? undefined : spreadOf(ratiosOf(results, test, subject, [transportAlone(transport)]));
   return {
     test,
     subject,
@@ -71,6 +85,7 @@ export function summaryOf(results: readonly SingleResult[], test: string, subjec
     p99LatencyUs: median(own.map((result) => result.p99LatencyUs)),
     ...(cpu.length === 0 ? {} : { cpuUsPerRequest: median(cpu) }),
     ...(ratio === undefined ? {} : { ratio }),
+    ...(transportRatio === undefined ? {} : { transportRatio }),
     fullRounds: own.filter((result) => (result.fullWaits ?? 0) > 0).length,
   };
 }

@@ -21,7 +21,8 @@ export interface RunningSubject {
   fullWaits(): Promise<number | undefined>;
 }
 
-export type SubjectKind = 'gateway' | 'null' | 'peer';
+/** `transport`: one of the gateway's transports, with nothing behind it. */
+export type SubjectKind = 'gateway' | 'transport' | 'null' | 'peer';
 
 export interface Subject {
   /** For `--only`, and as a name of files. */
@@ -31,6 +32,8 @@ export interface Subject {
   readonly kind: SubjectKind;
   /** Why it can't run here; undefined if it can. */
   readonly lacks: string | undefined;
+  /** Part of `--quick`: those that a target is about, and what its notes tell. The others are, too, if they are asked for by name. */
+  readonly isQuick: boolean;
   /** Whether what is read may have left its memory since it was written, so that it has to be read once before reads are measured. */
   readonly mayForget: boolean;
   start(setting: SubjectSetting): Promise<RunningSubject>;

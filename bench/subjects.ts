@@ -7,6 +7,8 @@ import { Daemon, lacking } from './command.js';
 import { Gateway, lacksTransport, type Transport } from './gateway.js';
 import { isRoot, lacksFuse } from './machine.js';
 import { buildNullImage, lacksNullImage, startNullImage } from './null-image.js';
+import { startNullTransport } from './null-transport.js';
+import { transportAlone } from './results.js';
 import { plainSubject, type RunningSubject, type Subject, type SubjectSetting } from './subject.js';
 import { untilMounted } from './mounted.js';
 
@@ -30,18 +32,30 @@ function gatewaySubject(transport: Transport, dataCrc: boolean, cacheOn: 'memory
     title: `pcache ${transport}${dataCrc ? ', data CRC' : ''}${cacheOn === 'disk' ? ', cache on disk' : ''}`,
     kind: 'gateway',
     lacks: lacksFuse() ?? lacksTransport(transport),
+    isQuick: cacheOn === 'memory',
     mayForget: true,
     start,
   };
 }
 
-function nullSubject(id: string, title: string, threads: number): Subject {
+function transportSubject(transport: Transport): Subject {
+  const id = transportAlone(transport);
   const start = async ({ workspace, volumeBytes }: SubjectSetting): Promise<RunningSubject> => {
-    const program = await buildNullImage(workspace);
-    const file = await startNullImage(workspace, program, { name: id, sizeBytes: volumeBytes, threads, readDelayUs: 0 });
+    const file = await startNullTransport(workspace, id, transport, volumeBytes);
     return plainSubject(file, () => workspace.processesOf(id));
   };
-  return { id, title, kind: 'null', lacks: lacksFuse() ?? lacksNullImage(), mayForget: false, start };
+  const lacks = lacksFuse() ?? lacksTransport(transport);
+  return { id, title: `${transport} alone, no cache`, kind: 'transport', lacks, isQuick: true, mayForget: false, start };
+}
+
+function nullSubject(id: string, title: string, threads: number, background: 'many' | 'default' = 'many'): Subject {
+  const start = async ({ workspace, volumeBytes }: SubjectSetting): Promise<RunningSubject> => {
+    const program = await buildNullImage(workspace);
+    const file = await startNullImage(workspace, program, { name: id, sizeBytes: volumeBytes, threads, background, readDelayUs: 0 });
+    return plainSubject(file, () => workspace.processesOf(id));
+  };
+  const isQuick = background === 'many';
+  return { id, title, kind: 'null', lacks: lacksFuse() ?? lacksNullImage(), isQuick, mayForget: false, start };
 }
 
 /** A sparse file of the volume's size. */
@@ -56,6 +70,7 @@ const nbdkit: Subject = {
   title: 'nbdkit cache filter, nbdfuse',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('nbdkit', 'nbdfuse'),
+  isQuick: true,
   mayForget: false,
   async start({ workspace, volumeBytes }) {
     const backing = emptyFile(join(workspace.disk, 'nbdkit.img'), volumeBytes);
@@ -74,6 +89,7 @@ const qemu: Subject = {
   title: 'qemu-storage-daemon export',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('qemu-storage-daemon'),
+  isQuick: true,
   mayForget: false,
   async start({ workspace, volumeBytes }) {
     const image = emptyFile(join(workspace.memory, 'qemu.img'), volumeBytes);
@@ -91,6 +107,7 @@ const loop: Subject = {
   title: 'loop device, in the kernel',
   kind: 'peer',
   lacks: !isRoot ? 'needs root' : existsSync('/dev/loop-control') ? undefined : 'no /dev/loop-control',
+  isQuick: false,
   mayForget: false,
   start: ({ workspace, volumeBytes }) => {
     const device = attachLoop(emptyFile(join(workspace.memory, 'loop.img'), volumeBytes));
@@ -105,8 +122,11 @@ export const subjects: readonly Subject[] = [
   gatewaySubject('dev-fuse', true, 'memory'),
   gatewaySubject('io-uring', true, 'memory'),
   gatewaySubject('dev-fuse', false, 'disk'),
+  transportSubject('dev-fuse'),
+  transportSubject('io-uring'),
   nullSubject('null-mt', 'null image in C, threads', NULL_IMAGE_THREADS),
   nullSubject('null-st', 'null image in C, one thread', 1),
+  nullSubject('null-mt-default', 'null image in C, defaults', NULL_IMAGE_THREADS, 'default'),
   nbdkit,
   qemu,
   loop,

@@ -1,7 +1,7 @@
 // The targets of the project, as ratios within one run, and whether a run meets them. Pure.
 
 import type { Measure, Wanted } from './measure.js';
-import { NULL_SUBJECTS, ratiosOf, type SingleResult } from './results.js';
+import { NULL_SUBJECTS, ratiosOf, transportAlone, type SingleResult } from './results.js';
 import { median } from './statistics.js';
 
 const TRANSPORTS = ['dev-fuse', 'io-uring'] as const;
@@ -66,6 +66,8 @@ export interface TargetRow {
   readonly wanted: Wanted;
   /** The figure that decides; of several tests, the worst. */
   readonly measured?: number;
+  /** What the transport with nothing behind it has in place of `measured`, in the same test: more than that no cache behind it can have. */
+  readonly alone?: number;
   readonly unit: string;
   /** What decided, or why there is no figure. */
   readonly note: string;
@@ -82,19 +84,40 @@ export function targetRows(results: readonly SingleResult[], measures: readonly 
   return [...ratios, ...measures.flatMap(measureRow)];
 }
 
+interface TestRatio {
+  readonly test: string;
+  readonly ratio: number;
+  /** Of the transport alone. */
+  readonly alone?: number;
+}
+
 function ratioRow(results: readonly SingleResult[], target: RatioTarget, transport: (typeof TRANSPORTS)[number]): TargetRow {
   const { title, tests, against, subject = (name: string) => name } = target;
   const wanted: Wanted = { bound: 'at least', value: target.wanted[transport] };
-  const medians = tests.flatMap((test) => {
-    const ratios = ratiosOf(results, test, subject(transport), against(transport));
-    return ratios.length === 0 ? [] : [{ test, ratio: median(ratios) }];
+  const ratioOf = (test: string, name: string): number | undefined => {
+    const ratios = ratiosOf(results, test, name, against(transport));
+    return ratios.length === 0 ? undefined : median(ratios);
+  };
+  const medians = tests.flatMap((test): TestRatio[] => {
+    const ratio = ratioOf(test, subject(transport));
+    const alone = against === toNull ? ratioOf(test, transportAlone(transport)) : undefined;
+    return ratio === undefined ? [] : [{ test, ratio, ...(alone === undefined ? {} : { alone }) }];
   });
   const common = { title, transport, wanted, unit: 'x' };
   if (medians.length === 0) return { ...common, note: 'not measured' };
   const worst = medians.reduce((a, b) => (b.ratio < a.ratio ? b : a));
-  const others = medians.filter((each) => each !== worst).map((each) => `${each.test} ${each.ratio.toFixed(2)}`);
-  const note = `${worst.test}${others.length === 0 ? '' : others.length === 1 ? `; ${others[0]!}` : `, the worst of ${medians.length}`}`;
-  return { ...common, measured: worst.ratio, note, met: meets(worst.ratio, wanted) };
+  const others = medians.filter((each) => each !== worst);
+  const more =
+    others.length > 1
+      ? `, the worst of ${medians.length}`
+      : others.map((each) => `; ${each.test} ${each.ratio.toFixed(2)}${aloneText('alone', each)}`).join('');
+  const alone = worst.alone === undefined ? {} : { alone: worst.alone };
+  const note = `${worst.test}${aloneText('transport alone', worst)}${more}`;
+  return { ...common, measured: worst.ratio, ...alone, note, met: meets(worst.ratio, wanted) };
+}
+
+function aloneText(name: string, { alone }: TestRatio): string {
+  return alone === undefined ? '' : ` (${name} ${alone.toFixed(2)})`;
 }
 
 function measureRow({ title, transport = '', wanted, value, unit, missing, doubt }: Measure): TargetRow[] {

@@ -34,6 +34,24 @@ test('values stand beside the bars, with the ratio where there is one', (t) => {
   t.is([...svg.matchAll(/x<\/text>/g)].length, 3);
 });
 
+test('a transport alone is a line across the bars of its gateways, in the scale of the bars', (t) => {
+  const subjects = [
+    { id: 'dev-fuse', title: 'dev-fuse', kind: 'gateway' },
+    { id: 'null-dev-fuse', title: 'dev-fuse alone', kind: 'transport' },
+    { id: 'null-mt', title: 'null image', kind: 'null' },
+  ] as const;
+  const rates = [result('dev-fuse', READ, 0, 100_000), result('null-dev-fuse', READ, 0, 200_000), result('null-mt', READ, 0, 50_000)];
+  const picture = chartSvg(sampleReport(rates, { subjects }));
+  const bar = (color: string): number => Number(new RegExp(`class="${color}" x="200"[^>]* width="([\\d.]+)"`).exec(picture)![1]);
+  const lines = [...picture.matchAll(/class="alone" d="M([\d.]+) /g)].map((match) => Number(match[1]));
+  t.deepEqual(lines, [200 + bar('track')]);
+  t.is(bar('gateway'), bar('track') / 2);
+  t.false(picture.includes('dev-fuse alone'));
+  // Without gateways it has a bar.
+  t.true(chartSvg(sampleReport(rates.slice(1), { subjects })).includes('dev-fuse alone'));
+  t.false(svg.includes('class="alone"'));
+});
+
 test('the picture is well-formed: tags are balanced and text is escaped', (t) => {
   t.true(svg.includes('qemu &amp; co. &lt;1&gt;'));
   t.is(escapeXml('<a href="x">&'), '&lt;a href=&quot;x&quot;&gt;&amp;');

@@ -1,6 +1,8 @@
 import test from 'ava';
 import { gridTests } from '../../bench/fio.js';
 import { parseOptions, type BenchOptions } from '../../bench/options.js';
+import { subjects } from '../../bench/subjects.js';
+import { ratioTargets } from '../../bench/targets.js';
 import { timeLeft } from '../../bench/progress-line.js';
 
 function options(...args: string[]): BenchOptions {
@@ -9,20 +11,39 @@ function options(...args: string[]): BenchOptions {
   return parsed;
 }
 
-test('the full run has all tests, subjects and measures, the quick one fewer tests and shorter ones', (t) => {
+test('the full run has all tests, subjects and measures, the quick one fewer tests and subjects, and shorter tests', (t) => {
   const full = options();
   const quick = options('--quick');
+  t.deepEqual(full.subjects, subjects);
   t.is(full.tests.length, gridTests.length);
   t.true(quick.tests.length < full.tests.length);
   t.true(quick.rounds < full.rounds && quick.seconds < full.seconds);
-  t.deepEqual(quick.subjects, full.subjects);
+  t.true(quick.subjects.length < full.subjects.length);
   t.deepEqual(quick.measures, full.measures);
 });
 
-test('--only chooses subjects and measures, in the order that they always have', (t) => {
-  const { subjects, measures } = options('--only', 'loop,dev-fuse', '--only', 'replay');
+test('the quick run has every subject that a target is about, and the transports alone', (t) => {
+  const names = options('--quick').subjects.map(({ id }) => id);
+  for (const { subject, against } of ratioTargets) {
+    for (const transport of ['dev-fuse', 'io-uring']) {
+      for (const name of [subject?.(transport) ?? transport, ...against(transport)]) t.true(names.includes(name), name);
+    }
+  }
+  t.true(names.includes('null-dev-fuse') && names.includes('null-io-uring'));
+});
+
+test('a subject that is not part of the quick run is, if it is named', (t) => {
+  const { subjects: named } = options('--quick', '--only', 'null-mt-default,null-mt');
   t.deepEqual(
-    subjects.map(({ id }) => id),
+    named.map(({ id }) => id),
+    ['null-mt', 'null-mt-default'],
+  );
+});
+
+test('--only chooses subjects and measures, in the order that they always have', (t) => {
+  const { subjects: chosen, measures } = options('--only', 'loop,dev-fuse', '--only', 'replay');
+  t.deepEqual(
+    chosen.map(({ id }) => id),
     ['dev-fuse', 'loop'],
   );
   t.deepEqual(

@@ -50,6 +50,21 @@ test('the text shows median and range, ratio, what was left out, and targets', (
   t.notRegex(text, /ended early/);
 });
 
+test('beside a gateway stands its part of what its transport does alone, if that was measured', (t) => {
+  const READ = 'randread-4k-16x4';
+  const subjects = [
+    { id: 'io-uring', title: 'pcache io-uring', kind: 'gateway' },
+    { id: 'null-io-uring', title: 'io-uring alone', kind: 'transport' },
+    { id: 'null-mt', title: 'null image', kind: 'null' },
+  ] as const;
+  const results = [result('io-uring', READ, 0, 120), result('null-io-uring', READ, 0, 160), result('null-mt', READ, 0, 100)];
+  const text = reportText(sampleReport(results, { subjects }));
+  t.regex(text, /x null image +x transport$/m);
+  t.regex(text, /^ {2}pcache io-uring .* 1\.20 +0\.75$/m);
+  t.regex(text, /^ {2}io-uring alone .* 1\.60 +-$/m);
+  t.notRegex(reportText(sampleReport([results[0]!, results[2]!], { subjects })), /x transport/);
+});
+
 test('a full cache, a doubt and an early end are told', (t) => {
   const results = [result('dev-fuse', 'write-1m-1x1', 0, 1000, { fullWaits: 2 })];
   const measures = [{ id: 'x', title: 'a measure', value: 2, unit: 'x', details: { a_detail: 5 }, doubt: 'it was late' }];

@@ -30,7 +30,7 @@ export function result(
 
 export function sampleReport(results: readonly SingleResult[], more: Partial<BenchReport> = {}): BenchReport {
   return {
-    format: 1,
+    format: 2,
     startedAt: '2026-01-02T03:04:05.000Z',
     seconds: 12,
     quick: true,

@@ -32,6 +32,17 @@ test('where a target is about several tests the worst of them decides', (t) => {
   t.is(row.note, `${READ}; ${WRITE} 1.50`);
 });
 
+test('beside a target against the null image stands what the transport has there alone', (t) => {
+  const results = Object.entries({ 'dev-fuse': [120, 60], 'null-dev-fuse': [130, 80], 'null-mt': [100, 100] }).flatMap(
+    ([subject, [write, read]]) => [result(subject, WRITE, 0, write!), result(subject, READ, 0, read!)],
+  );
+  const rows = targetRows(results, []);
+  const row = rows.find(({ title, transport }) => title === DEEP && transport === 'dev-fuse')!;
+  t.is(row.alone, 0.8);
+  t.is(row.note, `${READ} (transport alone 0.80); ${WRITE} 1.20 (alone 1.30)`);
+  t.true(rows.every((each) => each === row || each.alone === undefined));
+});
+
 test('a target that was missed in one test is missed', (t) => {
   const results = [
     result('io-uring', WRITE, 0, 250),
