@@ -1,6 +1,7 @@
 // `pcache flush`: everything that is dirty now reaches the backing device. An interrupt ends the command; the gateway goes on.
 
 import type { Command } from 'commander';
+import { PcacheError, messageOf } from '../errors.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
 import { gatewayOf } from './gateway-of.js';
@@ -19,7 +20,14 @@ export function define(command: Command, context: CommandContext): void {
       const { client } = await gatewayOf(mountpoint);
       try {
         const startMs = performance.now();
-        const bytes = await flushWithProgress(client, context);
+        const bytes = await flushWithProgress(client, context).catch(async (error: unknown) => {
+          throw await withWhatStays(
+            error,
+            `flush: ${mountpoint}`,
+            client,
+            'it is tried again by itself, and pcache status shows how that goes.',
+          );
+        });
         const seconds = (performance.now() - startMs) / 1000;
         output.result({ mountpoint, flushed_bytes: bytes, seconds: Number(seconds.toFixed(3)) }, () =>
           bytes === 0
@@ -69,5 +77,22 @@ export async function flushWithProgress(client: ControlClient, context: CommandC
   } finally {
     progress?.stop();
     watch.stop();
+  }
+}
+
+/** An error of the devices at a flush, with what has become of the data; other errors as they are. Never rejects. */
+export async function withWhatStays(error: unknown, what: string, client: ControlClient, advice: string): Promise<unknown> {
+  if (!(error instanceof PcacheError) || (error.code !== 'io' && error.code !== 'no-space')) return error;
+  try {
+    const status = statusOfAnswer(await client.request({ op: 'status' }), ['dirty_bytes', 'backing', 'cache', 'state']);
+    const { dirty_bytes: dirtyBytes, backing, cache, state } = status;
+    // Of a cache device that fails nobody knows what it still has.
+    const isSafe = state !== 'cache-error';
+    const why = messageOf(error).replace(/^flush: /, '');
+    const message = `${what}: ${formatSize(dirtyBytes)} could not be written back to ${backing} and stay in ${cache}: ${why}`;
+    return new PcacheError(error.code, message, { cause: error, ...(isSafe ? { hint: `Nothing is lost: ${advice}` } : {}) });
+  } catch {
+    // A gateway that gives no answer any more: what it said before is all there is.
+    return error;
   }
 }

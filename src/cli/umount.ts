@@ -14,7 +14,7 @@ import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } 
 import { statusOfAnswer } from '../gateway/status-answer.js';
 import type { StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
-import { flushWithProgress } from './flush.js';
+import { flushWithProgress, withWhatStays } from './flush.js';
 import { PCACHE_FILE_SYSTEM_TYPE, connectTo, runningEntryOf } from './gateway-of.js';
 import type { Output } from './output.js';
 import { WaitForEnd } from './wait-for-end.js';
@@ -62,7 +62,7 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   let flushedBytes = 0;
   try {
     await refuseLoss(path, entry, flush, client);
-    if (flush && (await hasToFlush(client))) flushedBytes = await flushWithProgress(client, context);
+    if (flush && (await hasToFlush(client))) flushedBytes = await flushFirst(path, client, context);
     last = await unmountAndWait(path, entry, client, output);
   } finally {
     client.close();
@@ -90,6 +90,20 @@ async function refuseLoss(path: string, entry: RuntimeEntry, flush: boolean, cli
   throw new PcacheError('mismatch', `umount: ${path}: ${formatSize(dirtyBytes)} of dirty data would be lost: ${lostFileText(cache)}`, {
     hint: `pcache umount ${path} --flush writes them back first.`,
   });
+}
+
+/** Throws PcacheError if not everything could be written back; the volume is then still served. */
+async function flushFirst(path: string, client: ControlClient, context: CommandContext): Promise<number> {
+  try {
+    return await flushWithProgress(client, context);
+  } catch (error) {
+    throw await withWhatStays(
+      error,
+      `umount: ${path}: not unmounted`,
+      client,
+      `pcache umount ${path} without --flush leaves it there, for the next mount or pcache recover.`,
+    );
+  }
 }
 
 function statusFrom(client: ControlClient): Promise<StatusSnapshot> {
@@ -134,7 +148,8 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
   const { status, error } = await end;
   // A connection that broke says nothing; an error that the gateway sent does.
   if (error instanceof PcacheError && error.code !== 'closed') {
-    throw new PcacheError(error.code, `umount: ${path}: unmounted, but the log could not be closed: ${messageOf(error)}`);
+    const { code, hint } = error;
+    throw new PcacheError(code, `umount: ${path}: unmounted, but ${messageOf(error)}`, hint === undefined ? {} : { hint });
   }
   return status;
 }

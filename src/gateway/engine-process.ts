@@ -14,7 +14,7 @@ import { connectionNumber } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { LastFlush } from './last-flush.js';
-import { withDescriptors, type Engine, type EngineProgram, type StartEngine } from './engine.js';
+import { withDescriptors, type Engine, type EngineProgram, type EngineStart, type StartEngine } from './engine.js';
 import { createLog, type Logger } from './log.js';
 import { metricsText } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
@@ -140,16 +140,17 @@ class EngineProcess {
     this.#keeper?.end();
     this.#log.info('unmounted, closing the log');
     this.#tell({ type: 'unmounted' });
-    let error: unknown = await this.#flushAtEnd(engine);
+    const flushError = await this.#flushAtEnd(engine);
+    let error = flushError === undefined ? undefined : this.#aboutWhatStays(engine, flushError);
     try {
       await engine.stop();
       this.#sayWhatStays(engine);
     } catch (caught) {
-      error = caught;
       this.#log.error({ error: messageOf(caught) }, 'the log could not be closed');
+      error = aboutLog(caught, error);
     }
     this.#metrics?.end();
-    await server.end(error === undefined ? engine.snapshot() : asPcacheError(error));
+    await server.end(error ?? engine.snapshot());
     this.#tell({ type: 'ended', error: error === undefined ? undefined : errorBody(error) });
     exitProcess(error === undefined ? EXIT_DONE : EXIT_FAILED);
   }
@@ -163,6 +164,16 @@ class EngineProcess {
       if (type === 'give-up-flush') flush.giveUp();
     });
     return flush.run();
+  }
+
+  #aboutWhatStays(engine: Engine, error: Error): PcacheError {
+    const { cache, backing } = this.#message.start;
+    const { dirty_bytes: dirtyBytes, state } = engine.snapshot();
+    const what = `${dirtyBytes} bytes of dirty data could not be written back to ${backing.path} and stay in ${cache.path}`;
+    // Of a cache device that fails nobody knows what it still has.
+    const safe = state === 'cache-error' ? '' : ', nothing is lost';
+    const why = messageOf(error).replace(/^flush: /, '');
+    return new PcacheError(asPcacheError(error).code, `${what}${safe}: ${why}`, { cause: error, hint: stayHint(cache, backing) });
   }
 
   /** The last word of a log: whether the backing device has everything. */
@@ -229,6 +240,22 @@ class EngineProcess {
     // Once the channel is closed there is nobody to tell.
     if (process.connected) process.send?.(message);
   }
+}
+
+/** What to do about dirty data that stays. */
+function stayHint({ path, persistence }: EngineStart['cache'], backing: EngineStart['backing']): string {
+  const until = persistence === 'memory' ? 'It is in memory: do it before the machine restarts. ' : '';
+  return `${until}When ${backing.path} works again, pcache recover ${path} ${backing.path} writes it back, or mount both again.`;
+}
+
+/** `before`: what went wrong before the log was to be closed. */
+function aboutLog(error: unknown, before: PcacheError | undefined): PcacheError {
+  const { code, hint } = asPcacheError(error);
+  const more = before === undefined ? '' : `; before that, ${before.message}`;
+  return new PcacheError(code, `the log could not be closed: ${messageOf(error)}${more}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 function asPcacheError(error: unknown): PcacheError {
