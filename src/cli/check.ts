@@ -7,6 +7,7 @@ import { PcacheError } from '../errors.js';
 import { openCache, refuseWrongOrder } from './cache-file.js';
 import { checkDevice, checkRecord, checkText } from './check-report.js';
 import { addExample, type CommandContext } from './command.js';
+import { whileInterruptible } from './progress.js';
 import { repair, undo } from './repair.js';
 import { runTask } from './task.js';
 
@@ -44,6 +45,15 @@ export function define(command: Command, context: CommandContext): void {
 
 async function run(path: string, options: CheckOptions, context: CommandContext): Promise<void> {
   requireSense(options);
+  // A repair that has begun has words of its own.
+  await whileInterruptible(
+    context.output,
+    () => `${path} is as it was`,
+    () => checkAs(path, options, context),
+  );
+}
+
+async function checkAs(path: string, options: CheckOptions, context: CommandContext): Promise<void> {
   if (options.backing !== undefined) refuseWrongOrder(path, options.backing, 'check CACHE --backing BACKING');
   if (options.undo !== undefined) {
     await undo(path, options.undo, options.yes === true, context);

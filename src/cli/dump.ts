@@ -18,7 +18,7 @@ import { aboutCache, openCache, uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
 import { outputTaken } from './drain.js';
 import { alignColumns, type Output } from './output.js';
-import { onInterrupt } from './progress.js';
+import { whileInterruptible } from './progress.js';
 import { formatSize } from './size.js';
 import { runTask } from './task.js';
 
@@ -40,7 +40,13 @@ export function define(command: Command, context: CommandContext): void {
     .option('--keys', 'print each key of the log too')
     .option('--live', 'read a cache that is in use; what is printed may not fit together')
     .description('Prints what is on the media, as text, or as one JSON document a line with --json. Changes nothing.')
-    .action((path: string, options: DumpOptions) => dump(path, options, context));
+    .action((path: string, options: DumpOptions) =>
+      whileInterruptible(
+        context.output,
+        () => `${path} is as it was`,
+        () => dump(path, options, context),
+      ),
+    );
   addExample(
     command,
     'pcache dump /fast/cache.pmem --segments',
@@ -70,8 +76,8 @@ async function print(
   context: CommandContext,
 ): Promise<void> {
   const { output } = context;
-  const ignoreInterrupts = onInterrupt(output, () => `${path} is as it was; what was printed of it is not all`);
-  try {
+  const interrupted = (): string => `${path} is as it was; what was printed of it is not all`;
+  await whileInterruptible(output, interrupted, async () => {
     const problems = problemsOf(media, log);
     const record = { record: 'cache', cache: path, size_bytes: device.sizeBytes, ...cacheRecord(media, log), problems };
     output.result(record, () => cacheText(record));
@@ -80,9 +86,7 @@ async function print(
     for (const problem of problems) output.warn(`${path}: ${problem}`);
     if (problems.length > 0) context.exitStatus = 1;
     await outputTaken();
-  } finally {
-    ignoreInterrupts();
-  }
+  });
 }
 
 function problemsOf(media: InspectedMedia, log: InspectedLog | undefined): string[] {

@@ -42,7 +42,10 @@ export interface MadeCache {
   readonly uuid: Uint8Array;
 }
 
-/** Says when nothing is as it was any more, see FormatStage. Throws PcacheError; then a file that was made for it is gone again. */
+/**
+ * Says when nothing is as it was any more, see FormatStage. Throws PcacheError, and what `tell` throws; then a file that was made for it is gone again, unless
+ * the cache is complete.
+ */
 export function makeCache(plan: FormatPlan, context: TaskContext): MadeCache {
   const { path, sizeBytes } = plan;
   if (!existsSync(path)) return createAndFormat(plan, requiredSize(plan), context);
@@ -80,22 +83,27 @@ function createAndFormat(plan: FormatPlan, sizeBytes: number, context: TaskConte
     context.reached(FormatStage.making);
     context.tell('allocating', doneBytes, totalBytes);
   });
-  try {
-    return openAndFormat(plan, context, FormatStage.making);
-  } catch (error) {
-    unlinkSync(plan.path);
-    throw error;
-  }
+  return formatOrUndo(plan, context, FormatStage.making, () => unlinkSync(plan.path));
 }
 
 /** An empty file, as mktemp(1) makes it, is as good as none. */
 function growAndFormat(plan: FormatPlan, sizeBytes: number, context: TaskContext): MadeCache {
   context.reached(FormatStage.growing);
   attempt(plan.path, () => truncateSync(plan.path, sizeBytes));
+  return formatOrUndo(plan, context, FormatStage.growing, () => truncateSync(plan.path, 0));
+}
+
+/** Once the cache is there it stays, whatever becomes of the rest. */
+function formatOrUndo(plan: FormatPlan, context: TaskContext, stage: number, undo: () => void): MadeCache {
+  let last: number = stage;
+  const reached = (next: number): void => {
+    last = next;
+    context.reached(next);
+  };
   try {
-    return openAndFormat(plan, context, FormatStage.growing);
+    return openAndFormat(plan, { ...context, reached }, stage);
   } catch (error) {
-    truncateSync(plan.path, 0);
+    if (last !== FormatStage.formatted) undo();
     throw error;
   }
 }

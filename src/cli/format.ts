@@ -1,7 +1,7 @@
 // `pcache format`: makes a cache of a new file, an existing file or a block device. What is there is looked at first, read-only, and nothing is changed
 // unless it is empty, or a cache without dirty data, or --force is given.
 
-import { truncateSync, unlinkSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PcacheError } from '../errors.js';
 import {
@@ -16,6 +16,7 @@ import {
 import { uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
 import { FormatStage, type FormatPlan } from './format-cache.js';
+import { whileInterruptible } from './progress.js';
 import { formatSize, parseSize } from './size.js';
 import { runTask } from './task.js';
 
@@ -40,7 +41,14 @@ export function define(command: Command, context: CommandContext): void {
     )
     .option('--force', 'format even if dirty data or something else is lost by it')
     .description('Makes an empty cache. A cache with dirty data, or a device that holds something else, is left alone without --force.')
-    .action((path: string, options: FormatCommandOptions) => format(planOf(path, options), context));
+    .action((path: string, options: FormatCommandOptions) => {
+      const plan = planOf(path, options);
+      return whileInterruptible(
+        context.output,
+        () => whereItStands(path, 0),
+        () => format(plan, context),
+      );
+    });
   command.addHelpText(
     'after',
     `
@@ -72,7 +80,8 @@ function requireSize(sizeBytes: number, text: string): void {
 }
 
 async function format(plan: FormatPlan, { output }: CommandContext): Promise<void> {
-  const device = await runTask('format', plan, { output, interrupted: (stage) => undoWhatCanBe(plan.path, stage) });
+  const interrupted = (stage: number, hasEnded: boolean): string => (hasEnded ? whereItStands : whereItIsLeft)(plan.path, stage);
+  const device = await runTask('format', plan, { output, interrupted });
   const { path, dataCrc, gcPercent } = plan;
   const result = {
     cache: path,
@@ -91,20 +100,25 @@ async function format(plan: FormatPlan, { output }: CommandContext): Promise<voi
   }
 }
 
-/** After an interrupt at this stage (FormatStage): a file that was made for it goes again. Says where things stand. */
-export function undoWhatCanBe(path: string, stage: number): string {
+/** After an interrupt at this stage (FormatStage), when what can be undone is undone. */
+function whereItStands(path: string, stage: number): string {
   switch (stage) {
     case FormatStage.making:
-      unlinkSync(path);
       return `${path} was not finished and is removed`;
     case FormatStage.growing:
-      truncateSync(path, 0);
       return `${path} was not finished and is empty again`;
     case FormatStage.overwriting:
       return `${path} is no cache yet, and what it held is lost; pcache format ${path} --force makes it one`;
     case FormatStage.formatted:
-      return `${path} is an empty cache, ready to be used; only its memory was not gathered in huge pages, which a mount does beside its work`;
+      return `${path} is an empty cache, ready to be used; only its memory may not be gathered in huge pages, which a mount does beside its work`;
     default:
       return `${path} is as it was`;
   }
+}
+
+/** The same if the device does not answer: nothing can be undone but the name of a new file, for its content is still being worked on. */
+export function whereItIsLeft(path: string, stage: number): string {
+  if (stage === FormatStage.making) rmSync(path, { force: true });
+  if (stage !== FormatStage.growing) return whereItStands(path, stage);
+  return `${path} was not finished, and its device does not answer; pcache format ${path} --force makes it a cache`;
 }

@@ -28,17 +28,53 @@ const LINE_INTERVAL_MS = 5000;
 /** What is over sooner needs no bar. */
 const SHOW_AFTER_MS = 1000;
 
+/** Somebody who wants to hear of an interrupt. */
+interface Watcher {
+  readonly output: Output;
+  /** Leaves the terminal's line finished. */
+  readonly stop?: (() => void) | undefined;
+  readonly whereThingsStand?: WhereThingsStand | undefined;
+}
+
+export type WhereThingsStand = () => string | Promise<string>;
+
+/** The last one knows best what is under way. */
+const watchers: Watcher[] = [];
+
 /**
  * Until the function that is returned is called, an interrupt says where things stand, in one line, and then ends the process by the signal. A second one
- * ends it at once. `whereThingsStand` may stop what is under way first.
+ * ends it at once. `whereThingsStand` may stop what is under way first. Of several only the last is asked.
  */
-export function onInterrupt(output: Output, whereThingsStand: () => string | Promise<string>): () => void {
-  const interrupted = (): void => {
-    process.off('SIGINT', interrupted);
-    void sayAndEnd(output, whereThingsStand);
+export function onInterrupt(output: Output, whereThingsStand: WhereThingsStand): () => void {
+  return watch({ output, whereThingsStand });
+}
+
+/** Runs what has steps that watch interrupts themselves; `whereThingsStand` is for what lies between them. */
+export async function whileInterruptible<T>(output: Output, whereThingsStand: () => string, action: () => Promise<T>): Promise<T> {
+  const ignoreInterrupts = onInterrupt(output, whereThingsStand);
+  try {
+    return await action();
+  } finally {
+    ignoreInterrupts();
+  }
+}
+
+function watch(watcher: Watcher): () => void {
+  // After an interrupt the first are still there, and the next one has to end the process.
+  if (watchers.length === 0) process.on('SIGINT', interrupted);
+  watchers.push(watcher);
+  return () => {
+    const at = watchers.indexOf(watcher);
+    if (at >= 0) watchers.splice(at, 1);
+    if (watchers.length === 0) process.off('SIGINT', interrupted);
   };
-  process.on('SIGINT', interrupted);
-  return () => process.off('SIGINT', interrupted);
+}
+
+function interrupted(): void {
+  process.off('SIGINT', interrupted);
+  for (const { stop } of watchers) stop?.();
+  const asked = watchers.findLast(({ whereThingsStand }) => whereThingsStand !== undefined);
+  void sayAndEnd(asked);
 }
 
 /** Resolves when an interrupt that came while the main thread was busy has been heard. */
@@ -48,9 +84,10 @@ export async function interruptsHeard(): Promise<void> {
   await turn();
 }
 
-async function sayAndEnd(output: Output, whereThingsStand: () => string | Promise<string>): Promise<void> {
+async function sayAndEnd(watcher: Watcher | undefined): Promise<void> {
   try {
-    output.warn(`interrupted: ${await whereThingsStand()}`);
+    const where = await watcher?.whereThingsStand?.();
+    if (where !== undefined) watcher?.output.warn(`interrupted: ${where}`);
   } finally {
     process.kill(process.pid, 'SIGINT');
   }
@@ -61,19 +98,14 @@ export function startProgress(output: Output, label: string, totalBytes: number,
   const view = viewOf(output, label, totalBytes, options);
   if (view === undefined && options.interrupted === undefined) return { update: () => undefined, stop: () => undefined };
   let shown = 0;
+  const ignoreInterrupts = watch({ output, stop: () => view?.stop(), whereThingsStand: options.interrupted });
   let stopped = false;
   const stop = (): void => {
     if (stopped) return;
     stopped = true;
     view?.stop();
-    process.off('SIGINT', interrupted);
+    ignoreInterrupts();
   };
-  const interrupted = (): void => {
-    stop();
-    if (options.interrupted !== undefined) output.warn(`interrupted: ${options.interrupted()}`);
-    process.kill(process.pid, 'SIGINT');
-  };
-  process.on('SIGINT', interrupted);
   view?.show(0);
   return {
     update: (doneBytes) => {

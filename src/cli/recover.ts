@@ -15,7 +15,7 @@ import { count } from './range-text.js';
 import { recoverDamaged, sayWhatDamageLeaves } from './recover-damaged.js';
 import type { CacheRead } from './recover-tasks.js';
 import { openVolume } from './recover-volume.js';
-import { startProgress } from './progress.js';
+import { startProgress, whileInterruptible } from './progress.js';
 import { formatSize } from './size.js';
 import { runTask, type TaskWatch } from './task.js';
 
@@ -44,7 +44,15 @@ export function define(command: Command, context: CommandContext): void {
   addExample(command, 'pcache recover /fast/cache.pmem /dev/sdb --dry-run', 'pcache recover /fast/cache.pmem /dev/sdb');
 }
 
-async function recover(cachePath: string, backingPath: string, options: RecoverOptions, context: CommandContext): Promise<void> {
+function recover(cachePath: string, backingPath: string, options: RecoverOptions, context: CommandContext): Promise<void> {
+  return whileInterruptible(
+    context.output,
+    () => nothingWrittenText(cachePath, backingPath),
+    () => recoverAs(cachePath, backingPath, options, context),
+  );
+}
+
+async function recoverAs(cachePath: string, backingPath: string, options: RecoverOptions, context: CommandContext): Promise<void> {
   refuseWrongOrder(cachePath, backingPath, 'recover CACHE BACKING');
   const readOnly = options.dryRun === true;
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache flush ${mountpoint} writes everything back.`;
@@ -75,7 +83,11 @@ interface Task {
 
 /** Before anything is written. */
 function watchOf({ cachePath, backingPath, context }: Task): TaskWatch {
-  return { output: context.output, interrupted: () => `nothing was written to ${backingPath}, and ${cachePath} still has all that it had` };
+  return { output: context.output, interrupted: () => nothingWrittenText(cachePath, backingPath) };
+}
+
+function nothingWrittenText(cachePath: string, backingPath: string): string {
+  return `nothing was written to ${backingPath}, and ${cachePath} still has all that it had`;
 }
 
 /** Replays the cache and changes nothing; `undefined` if it is damaged. Throws PcacheError if it is none, or belongs to another backing device. */

@@ -3,8 +3,10 @@
 //
 // Invariants:
 // - The devices stay open until the thread is gone: it works on the main thread's mappings and descriptors.
-// - At an interrupt the thread is ended before it is said where things stand, so that what is said stays true.
+// - An interrupt asks the thread to end, which it does at the next of its steps, so that it has undone what it undoes, and what is said then stays true. It
+//   is never terminated: a thread that is ended in the middle of a native call can take the process with it, and leave a core instead of a word.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { PcacheError } from '../errors.js';
 import type { PcacheErrorCode } from '../errors.js';
@@ -20,9 +22,21 @@ export type TaskResult<N extends TaskName> = Awaited<ReturnType<Tasks[N]>>;
 export interface TaskStart {
   readonly name: TaskName;
   readonly argument: unknown;
-  /** One word, see `TaskContext.reached`. */
-  readonly stage: SharedArrayBuffer;
+  /** See TaskWord. */
+  readonly words: SharedArrayBuffer;
 }
+
+/** What thread and main thread share. */
+export const TaskWord = {
+  /** See `TaskContext.reached`. */
+  stage: 0,
+  /** 1: the thread is to end. */
+  endAsked: 1,
+} as const;
+const TASK_WORDS = 2;
+
+/** A step of a task takes tenths of a second, but a device that fails may hold one up for as long as it likes. */
+const END_TIMEOUT_MS = 10_000;
 
 /** What it says: any number of the first, then one of the others. */
 export type TaskMessage =
@@ -40,8 +54,11 @@ export interface TaskError {
 
 export interface TaskWatch {
   readonly output: Output;
-  /** Where things stand at an interrupt, when the thread is gone: one line. `stage` is the last that the task said it had reached, 0 before. */
-  readonly interrupted: (stage: number) => string;
+  /**
+   * Where things stand at an interrupt: one line. `stage` is the last that the task said it had reached, 0 before. `hasEnded`: the thread is gone; otherwise
+   * it still works, and ends with the process, which is the next thing to happen.
+   */
+  readonly interrupted: (stage: number, hasEnded: boolean) => string;
 }
 
 /** Runs a task. `argument` and result are copied, but for shared memory. Throws what the task throws, if that is a PcacheError. */
@@ -50,16 +67,18 @@ export async function runTask<N extends TaskName>(
   argument: TaskArgument<N>,
   { output, interrupted }: TaskWatch,
 ): Promise<TaskResult<N>> {
-  const stage = new Int32Array(new SharedArrayBuffer(4));
-  const workerData: TaskStart = { name, argument, stage: stage.buffer };
+  const words = new Int32Array(new SharedArrayBuffer(TASK_WORDS * 4));
+  const workerData: TaskStart = { name, argument, words: words.buffer };
   const worker = new Worker(new URL('./task-thread.js', import.meta.url), { name, workerData });
+  const gone = new Promise<true>((resolve) => worker.once('exit', () => resolve(true)));
   const progress = new PhaseProgress(output);
   let isInterrupted = false;
   const ignoreInterrupts = onInterrupt(output, async () => {
     isInterrupted = true;
     progress.stop();
-    await worker.terminate();
-    return interrupted(Atomics.load(stage, 0));
+    Atomics.store(words, TaskWord.endAsked, 1);
+    const hasEnded = await Promise.race([gone, delay(END_TIMEOUT_MS, false)]);
+    return interrupted(Atomics.load(words, TaskWord.stage), hasEnded);
   });
   try {
     return await new Promise<TaskResult<N>>((resolve, reject) => {

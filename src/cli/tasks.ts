@@ -17,6 +17,7 @@ import { makeCache } from './format-cache.js';
 import { openToRecover, readIn, salvage } from './recover-tasks.js';
 
 export interface TaskContext {
+  /** Throws at an interrupt; what has begun is then undone, or left so that it can be begun anew. */
   readonly tell: TellProgress;
   /** To be called before something is done that changes what an interrupt should say; 1 or more, rising. */
   readonly reached: (stage: number) => void;

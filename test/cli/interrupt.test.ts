@@ -1,64 +1,17 @@
-// An interrupt of the commands on idle caches while they are busy: it is heard, says where things stand, and nothing is left half done. What takes so long
-// here is a small log whose keys all refer to the same 4 MiB, so that checking the data means reading them a hundred thousand times.
+// An interrupt of the commands on idle caches while they are busy: it is heard, says where things stand, and nothing is left half done.
 
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { formatCache } from '../../src/cache/format.js';
-import { undoWhatCanBe } from '../../src/cli/format.js';
+import { whereItIsLeft } from '../../src/cli/format.js';
 import { FormatStage, makeCache } from '../../src/cli/format-cache.js';
-import { createCacheFile, openCacheDevice } from '../../src/device/mapped-cache-device.js';
-import { pcacheCrcOfRange } from '../../src/media/crc32c.js';
-import { newGatewayHeader } from '../../src/media/gateway-header.js';
-import { encodeKset } from '../../src/media/kset.js';
-import type { CacheSegId, SegmentOffset, VolumeOffset } from '../../src/media/layout.js';
-import {
-  CACHE_BYTES_MIN,
-  KEY_TAIL_OFFSETS,
-  KSET_BYTES_MAX,
-  KSET_KEYS_MAX,
-  SEGMENT_DATA_OFFSET,
-  SUBTREE_BYTES,
-  segmentDeviceOffset,
-} from '../../src/media/layout.js';
-import type { PhysicalSegmentId } from '../../src/media/layout.js';
+import { CACHE_BYTES_MIN, KEY_TAIL_OFFSETS } from '../../src/media/layout.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { memoryFolder, temporaryFolder } from '../support/tmp.js';
 import { waitFor, within } from '../gateway/fake-gateway.js';
-import { PCACHE, VOLUME_BYTES, hashOf, isRefused, overwrite, pcache, smallCache } from './offline-support.js';
-
-/** Of 128 keys each: reading what they refer to takes minutes. */
-const KSETS = 2000;
-const LOG_BYTES = KSETS * KSET_BYTES_MAX;
-
-/** A sound cache that takes minutes to check, and its backing device. */
-function slowCache(t: ExecutionContext): { cachePath: string; backingPath: string } {
-  const folder = temporaryFolder(t);
-  const cachePath = join(folder, 'cache.pmem');
-  const backingPath = join(folder, 'backing.img');
-  writeFileSync(backingPath, '');
-  truncateSync(backingPath, VOLUME_BYTES);
-  createCacheFile(cachePath, CACHE_BYTES_MIN);
-  const device = openCacheDevice(cachePath);
-  formatCache(device, { dataCrc: true, gcPercent: 70, uuid: new Uint8Array(16).fill(5), nowMs: 1000 });
-  device.close();
-  const key = {
-    off: 0 as VolumeOffset,
-    len: SUBTREE_BYTES,
-    flags: 0,
-    cacheSegId: 1 as CacheSegId,
-    cacheSegOff: 0 as SegmentOffset,
-    segGen: 0,
-    reserved: 0,
-    dataCrc: pcacheCrcOfRange(new Uint8Array(SUBTREE_BYTES), 0, SUBTREE_BYTES),
-  };
-  const keys = Array.from({ length: KSET_KEYS_MAX }, () => key);
-  const { sequenceLimit } = newGatewayHeader(new Uint8Array(16), 1000);
-  const ksets = Array.from({ length: KSETS }, (_, index) => encodeKset(keys, { sequence: sequenceLimit + index }));
-  overwrite(cachePath, segmentDeviceOffset(0 as PhysicalSegmentId) + SEGMENT_DATA_OFFSET, Buffer.concat(ksets));
-  return { cachePath, backingPath };
-}
+import { PCACHE, hashOf, isRefused, overwrite, pcache, smallCache } from './offline-support.js';
+import { LOG_BYTES, slowCache } from './slow-cache.js';
 
 interface Ended {
   readonly signal: NodeJS.Signals | null;
@@ -117,8 +70,8 @@ test.serial('a recovery that is interrupted while the cache is read in has writt
   const { cachePath, backingPath } = slowCache(t);
   const before = [hashOf(cachePath), hashOf(backingPath)];
   for (const options of [[], ['--dry-run']]) {
-    const ended = await interrupt(['recover', cachePath, backingPath, ...options], saysProgress);
-    t.regex(ended.stderr, /progress="replaying the log"/);
+    const isReplaying = (stderr: string): boolean => stderr.includes('progress="replaying the log"');
+    const ended = await interrupt(['recover', cachePath, backingPath, ...options], isReplaying);
     saysWhere(t, ended, `nothing was written to ${backingPath}, and ${cachePath} still has all that it had`);
     t.deepEqual([hashOf(cachePath), hashOf(backingPath)], before);
   }
@@ -169,21 +122,40 @@ test.serial('a format that is interrupted takes the file that it made away, or s
   }
 });
 
-test('what a format has begun is undone as far as it can be', (t) => {
+test('where the device does not answer, a format that is interrupted says what it leaves', (t) => {
   const path = join(temporaryFolder(t), 'cache.pmem');
   const sayAt = (stage: number): string => {
     writeFileSync(path, 'x');
-    return undoWhatCanBe(path, stage);
+    return whereItIsLeft(path, stage);
   };
   t.is(sayAt(0), `${path} is as it was`);
-  t.is(readFileSync(path, 'utf8'), 'x');
-  t.is(sayAt(FormatStage.growing), `${path} was not finished and is empty again`);
-  t.is(readFileSync(path, 'utf8'), '');
+  t.regex(sayAt(FormatStage.growing), /was not finished, and its device does not answer; pcache format \S+ --force makes it a cache$/);
   t.regex(sayAt(FormatStage.overwriting), /is no cache yet, and what it held is lost; pcache format \S+ --force makes it one$/);
   t.regex(sayAt(FormatStage.formatted), /is an empty cache, ready to be used/);
   t.is(readFileSync(path, 'utf8'), 'x');
   t.is(sayAt(FormatStage.making), `${path} was not finished and is removed`);
   t.false(existsSync(path));
+});
+
+test('a format that is interrupted undoes what it has begun, but no cache that is complete', (t) => {
+  const path = join(temporaryFolder(t), 'cache.pmem');
+  const plan = { path, sizeBytes: CACHE_BYTES_MIN, dataCrc: false, gcPercent: 70, force: false };
+  /** Interrupts when `stage` is reached and `phase` is told. */
+  const interruptAt = (stage: number, phase: string): void => {
+    let reached = 0;
+    const tell = (told: string): void => {
+      if (reached === stage && told === phase) throw new Error('interrupted');
+    };
+    t.throws(() => makeCache(plan, { tell, reached: (next) => (reached = next) }), { message: /interrupted/ });
+  };
+  for (const phase of ['allocating', 'formatting']) {
+    interruptAt(FormatStage.making, phase);
+    t.false(existsSync(path));
+    writeFileSync(path, '');
+    interruptAt(FormatStage.growing, phase);
+    t.is(statSync(path).size, 0);
+    unlinkSync(path);
+  }
 });
 
 test('a format that is cut short while it overwrites leaves no cache, and is done again with --force', async (t) => {
