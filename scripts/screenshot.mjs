@@ -101,7 +101,11 @@ try {
       .split('\n')
       .map((line) => renamed(line, long, short))
       .join('\n');
-  writeFileSync(resolve(root, values.out), svgOf(text, { columns, rows }, 'pcache monitor /mnt/vol'));
+  const version = pcache('--version').trim();
+  const picture = svgOf(text, { columns, rows }, `pcache ${version} - pcache monitor /mnt/vol`);
+  // Both are read by a test, which knows by them of what version the picture is.
+  const description = `pcache-gateway ${version}, view ${values.view} of a real run in a terminal of ${columns} x ${rows}, by scripts/screenshot.mjs`;
+  writeFileSync(resolve(root, values.out), picture.replace('</title>', `</title>\n<desc>${description}</desc>`));
 } finally {
   for (const job of jobs) job.kill('SIGKILL');
   await Promise.all(jobs.map((job) => job.exitCode ?? job.signalCode ?? new Promise((done) => job.once('exit', done))));
