@@ -54,15 +54,25 @@ export class CacheTree {
   readonly #arena: IndexArena;
   readonly #generations: Int32Array;
   readonly #liveSectors: Int32Array | undefined;
+  readonly #corruptSectors: Int32Array | undefined;
   readonly #pieces = new ExtentCursor();
+  /** Sectors of payload, stale extents and placeholders left out, that the last `insert` or `remove` replaced; kept only by who keeps live sectors. */
+  replacedSectors = 0;
 
-  private constructor(state: CacheTreeState, arena: IndexArena, generations: Int32Array, liveSectors: Int32Array | undefined) {
+  private constructor(
+    state: CacheTreeState,
+    arena: IndexArena,
+    generations: Int32Array,
+    liveSectors: Int32Array | undefined,
+    corruptSectors: Int32Array | undefined,
+  ) {
     this.state = state;
     this.#subtrees = new SubtreeTable(state.subtrees, arena, generations);
     this.subtreeCount = this.#subtrees.length;
     this.#arena = arena;
     this.#generations = generations;
     this.#liveSectors = liveSectors;
+    this.#corruptSectors = corruptSectors;
   }
 
   /** An empty tree for a volume, with at most `indexBytes` of extents. Throws PcacheError `no-space` if the system has no room for it. */
@@ -76,9 +86,10 @@ export class CacheTree {
    * @param generations by cache_seg_id, on shared memory: the low 32 bits of each segment's generation; whoever frees a segment changes it.
    * @param liveSectors by cache_seg_id: kept up to date with the sectors of the volume that each segment's payload stands for. An
    * estimate: it drifts if a generation changes while an extent of it is replaced, so whoever takes a segment sets it to 0.
+   * @param corruptSectors the same of those that are known to be damaged; kept only with `liveSectors`. Exact: no segment is freed while it has any.
    */
-  static attach(state: CacheTreeState, generations: Int32Array, liveSectors?: Int32Array): CacheTree {
-    return new CacheTree(state, IndexArena.attach(state.arena), generations, liveSectors);
+  static attach(state: CacheTreeState, generations: Int32Array, liveSectors?: Int32Array, corruptSectors?: Int32Array): CacheTree {
+    return new CacheTree(state, IndexArena.attach(state.arena), generations, liveSectors, corruptSectors);
   }
 
   lock(subtree: number): void {
@@ -374,7 +385,7 @@ export class CacheTree {
       return subtrees.makeRoom(subtree, newCount) && this.#replace(subtree, sector, sectors, flags, word1, word2);
     }
 
-    if (this.#liveSectors !== undefined) this.#countDead(words, base, overlapFrom, overlapTo, sector, end);
+    if (this.#liveSectors !== undefined) this.replacedSectors = this.#countDead(words, base, overlapFrom, overlapTo, sector, end);
 
     // Before anything moves: the tail may be of the extent that the head is of.
     let tailWord0 = 0;
@@ -422,18 +433,25 @@ export class CacheTree {
     }
   }
 
-  #countDead(words: Int32Array, base: number, from: number, to: number, sector: number, end: number): void {
+  /** Takes what lies in [sector, end) of extents `from` up to `to` from what is live. Returns how many sectors that were. */
+  #countDead(words: Int32Array, base: number, from: number, to: number, sector: number, end: number): number {
+    let dead = 0;
     for (let at = base + from * EXTENT_WORDS; at < base + to * EXTENT_WORDS; at += EXTENT_WORDS) {
       const word0 = words[at]!;
       const overlap = Math.min(endSector(word0), end) - Math.max(firstSector(word0), sector);
-      this.#countLive(flagsOf(word0), words[at + 1]!, words[at + 2]!, -overlap);
+      if (this.#countLive(flagsOf(word0), words[at + 1]!, words[at + 2]!, -overlap)) dead += overlap;
     }
+    return dead;
   }
 
-  #countLive(flags: number, word1: number, word2: number, sectors: number): void {
-    if ((flags & ExtentFlag.empty) !== 0) return;
+  /** Returns false for a placeholder and for what is stale: nothing is counted then. */
+  #countLive(flags: number, word1: number, word2: number, sectors: number): boolean {
+    if ((flags & ExtentFlag.empty) !== 0) return false;
     const segment = segmentOf(word1);
-    if (Atomics.load(this.#generations, segment) === word2) Atomics.add(this.#liveSectors!, segment, sectors);
+    if (Atomics.load(this.#generations, segment) !== word2) return false;
+    Atomics.add(this.#liveSectors!, segment, sectors);
+    if ((flags & ExtentFlag.corrupt) !== 0 && this.#corruptSectors !== undefined) Atomics.add(this.#corruptSectors, segment, sectors);
+    return true;
   }
 
   /** 1 if an extent lies over the boundary before `sector`, which a change at that boundary would split. */

@@ -41,7 +41,7 @@ export class Cache {
     this.#clock = clock;
     this.device = device;
     this.counters = countersOf(shared.counters, counterSlice);
-    this.tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
+    this.tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors, shared.corruptSectors);
     this.segments = new SegmentTable(shared, device);
     this.log = new KsetLog(shared, this.segments, device, clock);
     this.records = new CacheRecords(shared, this.segments, device);

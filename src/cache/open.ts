@@ -114,7 +114,7 @@ function replayInto(
 ): { shared: CacheShared; segments: SegmentTable; replayed: Replay } {
   const shared = createShared(device, media, options);
   const segments = new SegmentTable(shared, device);
-  const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors);
+  const tree = CacheTree.attach(shared.tree, shared.generationLow, shared.liveSectors, shared.corruptSectors);
   const takeStaged = media.gatewayHeader?.state === 'open' && media.gatewayHeader.bootId === options.bootId;
   const walkOptions = tellingWalk(media.walkOptions, options.tell, 'replaying the log', media.log, media.keyTail);
   return { shared, segments, replayed: replay({ ...media, walkOptions }, shared, tree, segments, takeStaged, options.helpers) };
@@ -165,6 +165,7 @@ function createShared(device: CacheDevice, media: CacheMedia, options: OpenOptio
     generationLow: sharedInt32(segmentCount),
     generationHigh: sharedInt32(segmentCount),
     liveSectors: sharedInt32(segmentCount),
+    corruptSectors: sharedInt32(segmentCount),
     heads: sharedInt32(headCount * HeadWord.stride),
     sealed: sharedInt32(SEALED_RING_ENTRIES * SealedWord.stride),
     tree: CacheTree.createState(options.volumeBytes, indexArenaBytes(device.sizeBytes)),

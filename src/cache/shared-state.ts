@@ -136,6 +136,8 @@ export interface CacheShared {
   readonly generationLow: Int32Array;
   readonly generationHigh: Int32Array;
   readonly liveSectors: Int32Array;
+  /** Of them, those whose payload is known to be damaged; a segment that has any is in quarantine. */
+  readonly corruptSectors: Int32Array;
   readonly heads: Int32Array;
   readonly sealed: Int32Array;
   readonly tree: CacheTreeState;

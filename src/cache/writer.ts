@@ -35,6 +35,8 @@ export class Writer {
   readonly #cursor = new ExtentCursor();
   /** Of the write in hand, if its caller gave one. */
   #sourceAddress: number | undefined;
+  /** Sectors of payload that the step in hand has replaced so far. */
+  #replacedSectors = 0;
   /** The sector that `beginSector` looked at: where it was, to see whether it still is there. */
   #sectorWas = { kind: Piece.gap as number, segment: 0, dataSector: 0, generation: 0, token: 0, isOwn: false };
 
@@ -70,6 +72,7 @@ export class Writer {
     let done = 0;
     let at = subtree;
     let from = sector;
+    this.#replacedSectors = 0;
     while (done < lengthBytes) {
       const wanted = Math.min(lengthBytes - done, SUBTREE_BYTES - from * SECTOR_BYTES);
       const bytes = this.#writeKey(at, from, wanted, source, sourceOffset + done, waiting);
@@ -81,7 +84,14 @@ export class Writer {
         at++;
       }
     }
+    if (done > 0) this.#countLookup(done / SECTOR_BYTES);
     return done;
+  }
+
+  /** Counts what was written by what the cache had of it: a hit if it replaced that many sectors of payload. */
+  #countLookup(sectors: number): void {
+    const replaced = this.#replacedSectors;
+    this.#counters[replaced === sectors ? COUNTER.write_hits : replaced === 0 ? COUNTER.write_misses : COUNTER.write_partial_hits]! += 1;
   }
 
   /** Writes one key's worth, within one subtree. Returns its bytes; 0 if there was no room. */
@@ -150,6 +160,7 @@ export class Writer {
     if (!this.#tree.insert(subtree, sector, sectors, segment, segmentOffset / SECTOR_BYTES, generation, flags)) {
       throw new PcacheError('internal', 'cache tree: room that was reserved is not there');
     }
+    this.#replacedSectors += this.#tree.replacedSectors;
     return true;
   }
 
@@ -301,13 +312,15 @@ export class Writer {
     const crc = this.#store(segment, segmentOffset, SECTOR_BYTES, source, 0);
     const subtree = Math.floor(volumeOffset / SUBTREE_BYTES);
     const sector = (volumeOffset % SUBTREE_BYTES) / SECTOR_BYTES;
+    this.#replacedSectors = 0;
     this.#tree.lock(subtree);
     let outcome: 'done' | 'changed' | 'no-room' = 'changed';
     if (this.#sectorIsWhereItWas(subtree, sector)) {
       outcome = this.#index(subtree, sector, 1, segment, segmentOffset, crc, 0) ? 'done' : 'no-room';
     }
     this.#tree.unlock(subtree);
-    if (outcome !== 'done') segments.dropReference(segment);
+    if (outcome === 'done') this.#countLookup(1);
+    else segments.dropReference(segment);
     return outcome;
   }
 

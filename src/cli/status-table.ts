@@ -16,7 +16,7 @@ function idleRows(status: IdleStatus): string[][] {
     ['cache', status.cache],
     ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount goes on from what is there'],
     ['volume', status.volume_bytes === 0 ? 'not known: made by the kernel, or never mounted' : formatSize(status.volume_bytes)],
-    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet`],
+    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet${rewrittenText(status)}`],
     ...mediaRows(status),
   ];
 }
@@ -43,7 +43,7 @@ function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
     ],
     [
       'writes',
-      `${count(status.writes, 'request')}, ${formatSize(status.write_bytes)}${times(status.latency.write)}${errors(status.write_errors)}`,
+      `${count(status.writes, 'request')}, ${formatSize(status.write_bytes)}${writeHitRate(status)}${times(status.latency.write)}${errors(status.write_errors)}`,
     ],
     ['flushes', `${count(status.flushes, 'request')}${times(status.latency.flush)}${errors(status.flush_errors)}`],
     ['writeback', writebackText(status)],
@@ -67,11 +67,17 @@ function mediaRows(status: StatusSnapshot | IdleStatus): string[][] {
   ];
 }
 
-function dirtyText({ dirty_bytes: bytes, dirty_since_ms: sinceMs, clean_in_s: leftSeconds }: StatusSnapshot, nowMs: number): string {
+function dirtyText(status: StatusSnapshot, nowMs: number): string {
+  const { dirty_bytes: bytes, dirty_since_ms: sinceMs, clean_in_s: leftSeconds } = status;
   if (bytes === 0) return 'nothing: the backing device has everything';
   const age = sinceMs === null ? '' : `, the oldest for ${formatDuration(Math.max(0, nowMs - sinceMs) / 1000)}`;
   const left = leftSeconds === null ? '' : `, clean in ${formatDuration(leftSeconds)} at this rate`;
-  return `${formatSize(bytes)} not on the backing device yet${age}${left}`;
+  return `${formatSize(bytes)} not on the backing device yet${rewrittenText(status)}${age}${left}`;
+}
+
+/** The writes to write back, if they are more than what they left: something was written over. */
+function rewrittenText({ dirty_bytes: bytes, writeback_pending_bytes: pendingBytes }: StatusSnapshot | IdleStatus): string {
+  return pendingBytes > bytes ? ` (${formatSize(pendingBytes)} of writes to write back)` : '';
 }
 
 function writebackText(status: StatusSnapshot): string {
@@ -97,6 +103,11 @@ function formatMicroseconds(us: number): string {
 
 function hitRate({ reads, read_hits: hits }: StatusSnapshot): string {
   return reads === 0 ? 'no hits yet' : `${((hits * 100) / reads).toFixed(1)}% from the cache`;
+}
+
+function writeHitRate({ write_hits: hits, write_misses: misses, write_partial_hits: partial }: StatusSnapshot): string {
+  const lookups = hits + misses + partial;
+  return lookups === 0 ? '' : `, ${((hits * 100) / lookups).toFixed(1)}% over cached data`;
 }
 
 function errors(number: number): string {

@@ -5,6 +5,7 @@ import { SECTOR_BYTES } from '../media/layout.js';
 import { sumCounters } from '../shared/counters.js';
 import { sumLatency } from '../shared/latency.js';
 import { lock, unlock } from '../shared/mutex.js';
+import { dirtyBytesOf } from './dirty-segments.js';
 import { DirtyTimes } from './dirty-times.js';
 import type { GatewayShared } from './gateway-shared.js';
 import type { EngineStart } from './engine.js';
@@ -23,10 +24,10 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
   const keyHead = positionAt(words, Word.openSegment, Word.openOffset);
   const dirtyTail = positionAt(words, Word.dirtyTailSegment, Word.dirtyTailOffset);
   const keyTail = positionAt(words, Word.keyTailSegment, Word.keyTailOffset);
-  // The log counts what was written twice twice; there can't be more to write back than there is.
-  const dirtyBytes = Math.min(numbers[NumberWord.dirtyBytes]!, cache.volumeBytes);
+  const pendingBytes = Math.max(0, numbers[NumberWord.dirtyBytes]!);
   const writtenSequence = numbers[NumberWord.writtenSequence]!;
   unlock(words, Word.logLock);
+  const dirtyBytes = dirtyBytesOf(cache, pendingBytes, writtenSequence, shared.dirtySegments);
   const isPaused = Atomics.load(shared.words, GatewayWord.writebackPaused) !== 0;
   const rate = Math.round(shared.numbers[GatewayNumber.writebackRate]!);
   return {
@@ -40,6 +41,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     mountpoint: facts.mountpoint,
     volume_bytes: cache.volumeBytes,
     dirty_bytes: dirtyBytes,
+    writeback_pending_bytes: pendingBytes,
     cached_bytes: cachedBytes(shared),
     sb_flags: facts.sbFlags,
     seg_total: facts.segTotal,
@@ -62,7 +64,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     dirty_since_ms: dirtyBytes === 0 ? null : Math.floor(new DirtyTimes(shared.dirtyTimes).since(writtenSequence)),
     writeback_paused: isPaused,
     writeback_bytes_per_s: rate,
-    clean_in_s: dirtyBytes === 0 || rate === 0 || isPaused ? null : Math.ceil(dirtyBytes / rate),
+    clean_in_s: pendingBytes === 0 || rate === 0 || isPaused ? null : Math.ceil(pendingBytes / rate),
     latency: sumLatency(shared.latency),
     ...sumCounters(cache.counters),
   };

@@ -23,6 +23,8 @@ import { counterSlicesOf } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
 import { createLatency } from '../shared/latency.js';
 import type { LatencyState } from '../shared/latency.js';
+import { createDirtySegments } from './dirty-segments.js';
+import type { DirtySegmentsState } from './dirty-segments.js';
 import { createDirtyTimes } from './dirty-times.js';
 import type { DirtyTimesState } from './dirty-times.js';
 import { MissLane, createMissLane } from './miss-lane.js';
@@ -99,6 +101,7 @@ export interface GatewayShared {
   readonly textFiles: TextFilesState;
   readonly latency: LatencyState;
   readonly dirtyTimes: DirtyTimesState;
+  readonly dirtySegments: DirtySegmentsState;
   readonly facts: StatusFacts;
 }
 
@@ -124,6 +127,7 @@ export function createGatewayShared({ dirtySinceMs, ...parts }: GatewaySharedPar
     textFiles: createTextFiles(),
     latency: createLatency(counterSlicesOf(parts.cache.counters), count),
     dirtyTimes: createDirtyTimes(parts.cache.numbers[NumberWord.openSequence]!, dirtySinceMs ?? parts.facts.startedMs),
+    dirtySegments: createDirtySegments(parts.cache),
   };
 }
 

@@ -9,6 +9,7 @@ import { PcacheError } from '../errors.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import { SECTOR_BYTES, SUBTREE_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { walkLog } from '../media/log-walk.js';
+import { dirtyBytesOf } from './dirty-segments.js';
 import { errorAbout } from './error-about.js';
 import type { IdleStatus, LogPosition, MediaStatus } from './status.js';
 
@@ -49,7 +50,9 @@ export function readIdleStatus(cachePath: string): IdleStatus {
 }
 
 /** What replay made of the media; nobody else uses this memory. */
-function mediaStatusOf({ words, numbers, state, liveSectors, ...shared }: CacheShared, media: CacheMedia): MediaStatus {
+function mediaStatusOf(shared: CacheShared, media: CacheMedia): MediaStatus {
+  const { words, numbers, state, liveSectors } = shared;
+  const pendingBytes = numbers[NumberWord.dirtyBytes]!;
   const position = (segmentWord: number, offsetWord: number): LogPosition => ({ seg: words[segmentWord]!, off: words[offsetWord]! });
   return {
     sb_flags: media.superblock.flags,
@@ -65,7 +68,8 @@ function mediaStatusOf({ words, numbers, state, liveSectors, ...shared }: CacheS
     uuid: media.gatewayHeader === undefined ? null : shared.uuid,
     backing_identity: media.gatewayHeader?.backingIdentity ?? null,
     volume_bytes: shared.volumeBytes,
-    dirty_bytes: Math.min(numbers[NumberWord.dirtyBytes]!, shared.volumeBytes),
+    dirty_bytes: dirtyBytesOf(shared, pendingBytes, numbers[NumberWord.writtenSequence]!),
+    writeback_pending_bytes: pendingBytes,
     cached_bytes: liveSectors.reduce((sum, sectors) => sum + sectors, 0) * SECTOR_BYTES,
   };
 }

@@ -33,6 +33,9 @@ export const counterHelp: Readonly<Record<CounterName, string>> = {
   read_errors: 'Read requests answered with an error',
   writes: 'Write requests answered',
   write_bytes: 'Bytes written',
+  write_hits: 'Writes all of whose data replaced data in the cache',
+  write_misses: 'Writes none of whose data replaced data in the cache',
+  write_partial_hits: 'Writes part of whose data replaced data in the cache',
   write_errors: 'Write, discard and write-zeroes requests answered with an error',
   flushes: 'Flush requests',
   flush_errors: 'Flush requests answered with an error',
@@ -56,7 +59,16 @@ const US_PER_SECOND = 1e6;
 
 const families: readonly Family[] = [
   gauge('volume_bytes', 'Size of the volume', (status) => status.volume_bytes),
-  gauge('dirty_bytes', 'Acknowledged bytes that the backing device does not have yet', (status) => status.dirty_bytes),
+  gauge(
+    'dirty_bytes',
+    'Volume bytes whose newest data only the cache has, at most; each byte counts once, however often it was written over',
+    (status) => status.dirty_bytes,
+  ),
+  gauge(
+    'writeback_pending_bytes',
+    'Bytes of writes that writing back has still to pass; data that was written over counts each time',
+    (status) => status.writeback_pending_bytes,
+  ),
   gauge(
     'dirty_age_seconds',
     'Age of the oldest acknowledged write that the backing device does not have yet, 0 if it has all',
@@ -97,6 +109,12 @@ const families: readonly Family[] = [
     partial: 'read_partial_hits',
     miss: 'read_misses',
   }),
+  counters(
+    'write_lookups',
+    'Looks into the cache for a write, discards that wrote zeros included, by what the cache had of what was written over: all of it, part of it, nothing',
+    'result',
+    { hit: 'write_hits', partial: 'write_partial_hits', miss: 'write_misses' },
+  ),
   {
     name: 'pcache_request_duration_seconds',
     type: 'histogram',

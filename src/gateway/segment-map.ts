@@ -5,7 +5,7 @@ import type { CacheShared } from '../cache/shared-state.js';
 import { SECTOR_BYTES, SEGMENT_DATA_BYTES } from '../media/layout.js';
 import type { SegmentMap } from './control-protocol.js';
 
-type Segments = Pick<CacheShared, 'words' | 'segmentCount' | 'state' | 'liveSectors'>;
+type Segments = Pick<CacheShared, 'words' | 'segmentCount' | 'state' | 'liveSectors' | 'corruptSectors'>;
 
 /** @param segTotal segments of the device; @param cells 1 or more */
 export function segmentMap(segments: Segments, segTotal: number, cells: number): SegmentMap {
@@ -24,18 +24,22 @@ export function segmentMap(segments: Segments, segTotal: number, cells: number):
 }
 
 /** See SegmentMap. */
-function cellOf({ segmentCount, state, liveSectors }: Segments, first: number, endOfCell: number): string {
+function cellOf({ segmentCount, state, liveSectors, corruptSectors }: Segments, first: number, endOfCell: number): string {
   const end = Math.min(endOfCell, segmentCount);
   if (first >= end) return '-';
   let sectors = 0;
   let areFree = true;
+  let isLog = false;
   for (let segment = first; segment < end; segment++) {
     const kind = state[segment];
-    if (kind === SegmentState.log || kind === SegmentState.nextLog) return 'L';
+    if (kind === SegmentState.log || kind === SegmentState.nextLog) isLog = true;
     if (kind === SegmentState.free) continue;
     areFree = false;
+    // What needs somebody's attention is seen in a cell of many segments too.
+    if (corruptSectors[segment]! > 0) return 'x';
     if (kind === SegmentState.data) sectors += Math.max(0, liveSectors[segment]!);
   }
+  if (isLog) return 'L';
   if (areFree) return '.';
   const share = (sectors * SECTOR_BYTES) / (SEGMENT_DATA_BYTES * (end - first));
   return String(Math.min(9, Math.floor(share * 10)));

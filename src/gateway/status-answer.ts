@@ -20,6 +20,7 @@ const numbers: Fields = [
     'cache_flags',
     'volume_bytes',
     'dirty_bytes',
+    'writeback_pending_bytes',
     'cached_bytes',
   ] as const),
   ...(['workers', 'supervisor_pid', 'engine_pid', 'engine_restarts', 'started_ms', 'writeback_bytes_per_s'] as const),

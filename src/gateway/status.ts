@@ -52,8 +52,13 @@ export interface MediaStatus {
   backing_identity: string | null;
   /** Size of the volume; 0 if not known yet. */
   volume_bytes: number;
-  /** Acknowledged bytes that the backing device does not have yet. */
+  /**
+   * Volume bytes whose newest data only the cache has: what would be lost with it. Each counts once, however often it was written over. 0 only if there is
+   * none; never less than there are; more by what is clean in segments (16 MiB each) that are written back in part, see dirty-segments.ts.
+   */
   dirty_bytes: number;
+  /** Bytes of writes that writing back has still to pass, what was written over since included: the work that is left. */
+  writeback_pending_bytes: number;
   /** Volume bytes that are answered from the cache, dirty ones included. */
   cached_bytes: number;
 }
@@ -87,7 +92,7 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   writeback_paused: boolean;
   /** Bytes a second that the backing device has taken over the last five seconds or so. */
   writeback_bytes_per_s: number;
-  /** Seconds until everything is on the backing device, at that rate; null if it is already, or nobody knows. */
+  /** Seconds until `writeback_pending_bytes` are on the backing device, at that rate; null if they are already, or nobody knows. */
   clean_in_s: number | null;
   /** From when a request was taken off the kernel's queue until its answer was written. */
   latency: LatencyTotals;

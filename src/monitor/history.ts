@@ -13,6 +13,9 @@ const COUNTERS = [
   'read_hits',
   'writes',
   'write_bytes',
+  'write_hits',
+  'write_misses',
+  'write_partial_hits',
   'flushes',
   'read_errors',
   'write_errors',
@@ -130,10 +133,12 @@ export class History {
     return counts === undefined || counts.reads === 0 ? undefined : Math.min(1, counts.read_hits / counts.reads);
   }
 
-  /** The share of writes in the last `windowMs` that the cache had room for at once; undefined if there was none. */
+  /** The share of writes in the last `windowMs` that wrote over data in the cache alone; undefined if there was none. */
   writeHits(windowMs: number): number | undefined {
     const counts = this.interval(windowMs)?.counts;
-    return counts === undefined || counts.writes === 0 ? undefined : Math.max(0, 1 - counts.cache_full_waits / counts.writes);
+    if (counts === undefined) return undefined;
+    const lookups = counts.write_hits + counts.write_misses + counts.write_partial_hits;
+    return lookups === 0 ? undefined : counts.write_hits / lookups;
   }
 
   /** The time that a `share` of the last `windowMs`' requests took at most; undefined if there was none. */

@@ -71,13 +71,15 @@ function cellOf(cell: string, { unicode }: Look): Span {
 export function mapLegend(look: Look): Line {
   const sample = (cell: string): Span => cellOf(cell, look);
   const text = (words: string): Span => span(words, 'dim');
-  const live = look.unicode ? [sample('0'), sample('4'), sample('9'), text(' data, by share live')] : [text('0-9 data, tenths live')];
+  const live = look.unicode ? [sample('0'), sample('4'), sample('9'), text(' live data  ')] : [text('0-9 live data  ')];
   return [
     sample('.'),
     text(' free  '),
     sample('L'),
     text(' log  '),
     ...live,
+    sample('x'),
+    text(' damaged'),
     ...MARKERS.flatMap(({ name, letter, style }) => [text('  '), span(letter, style), text(` ${name}`)]),
   ];
 }

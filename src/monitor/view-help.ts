@@ -12,11 +12,12 @@ export const KEYS = [
 ] as const;
 
 const WORDS = [
-  ['dirty', 'not yet on the backing device; what was rewritten counts again'],
+  ['dirty', 'bytes of the volume that only the cache has; each counts once'],
   ['oldest', 'how long ago the oldest of these writes was made'],
-  ['hits', 'reads from the cache alone; writes with room at once'],
+  ['hits', 'reads from the cache alone; writes over data that was in it'],
   ['p50, p99', 'half of the requests, 99 of 100, took this long at most'],
   ['segment', '16 MiB of the cache: data, or log, which says where data is'],
+  ['damaged', 'x in the map: data of it is; pcache check says what and where'],
   ['dirty tail', 'how far writeback has come in the log; gc follows: key tail'],
 ] as const;
 

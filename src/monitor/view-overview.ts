@@ -1,6 +1,6 @@
 // The first view: is my data safe, is the cache working, what does the log do; each in a few lines.
 
-import type { LastError } from '../gateway/status.js';
+import type { LastError, StatusSnapshot } from '../gateway/status.js';
 import { bytesPerSecondText, bytesText, countText, durationText, latencyText, percentText, rateText } from './figures.js';
 import { graphSeconds } from './graph.js';
 import { OPS, WINDOWS_MS, type Op } from './history.js';
@@ -58,7 +58,7 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
     [
       label('dirty'),
       span(bytesText(status.dirty_bytes), status.dirty_bytes === 0 ? 'good' : 'dirty'),
-      span(status.dirty_bytes === 0 ? '' : ' to write back', 'dim'),
+      span(status.dirty_bytes === 0 ? '' : toWriteText(status), 'dim'),
     ],
     [label('oldest'), span(oldestText(status, nowMs))],
     [
@@ -86,6 +86,11 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
     { lines: graphColumns === 0 ? [] : graphPanel(spec, graphColumns, upperRows, look), width: graphColumns },
   ];
   return [rule('SAFETY', '', columns, look), ...block(beside(parts, GAP), upperRows), ...errors];
+}
+
+/** What was written over is dirty once, and written back as often as it was written. */
+function toWriteText({ dirty_bytes: dirtyBytes, writeback_pending_bytes: pendingBytes }: StatusSnapshot): string {
+  return pendingBytes > dirtyBytes ? `, ${bytesText(pendingBytes)} of writes to go` : ' to write back';
 }
 
 function errorLine({ device, message, since_ms: sinceMs }: LastError, nowMs: number, columns: number, look: Look): Line {

@@ -37,7 +37,7 @@ function infoOf({ history }: Scene, op: Op): string {
   const ratios = Object.entries(WINDOWS_MS).map(([name, ms]) => {
     return `${percentText(op === 'read' ? history.readHits(ms) : history.writeHits(ms))} (${name})`;
   });
-  if (op !== 'flush') told.push(`${op === 'read' ? 'from the cache' : 'had room at once'} ${ratios.join(', ')}`);
+  if (op !== 'flush') told.push(`${op === 'read' ? 'from the cache' : 'over cached data'} ${ratios.join(', ')}`);
   return told.join(', ');
 }
 

@@ -20,7 +20,14 @@ test('the table of a cache that nobody serves says what the next mount will find
 
 test('a volume whose dirty data is kept back says so, and for how long', (t) => {
   const table = statusTable(
-    sampleStatus({ writeback_paused: true, clean_in_s: null, writeback_bytes_per_s: 0, cache_full_waits: 0, writeback_errors: 0 }),
+    sampleStatus({
+      writeback_pending_bytes: 4096,
+      writeback_paused: true,
+      clean_in_s: null,
+      writeback_bytes_per_s: 0,
+      cache_full_waits: 0,
+      writeback_errors: 0,
+    }),
     1_700_003_630_000,
   );
   t.regex(table, /^dirty +4 KiB not on the backing device yet, the oldest for 1 h/m);
@@ -31,7 +38,13 @@ test('a volume whose dirty data is kept back says so, and for how long', (t) => 
 test('a clean volume that was never used says that nothing is dirty, and tells no times', (t) => {
   const none = { count: 0, sum_us: 0, buckets: [] };
   const table = statusTable(
-    sampleStatus({ dirty_bytes: 0, dirty_since_ms: null, clean_in_s: null, latency: { read: none, write: none, flush: none } }),
+    sampleStatus({
+      dirty_bytes: 0,
+      writeback_pending_bytes: 0,
+      dirty_since_ms: null,
+      clean_in_s: null,
+      latency: { read: none, write: none, flush: none },
+    }),
   );
   t.regex(table, /^dirty +nothing: the backing device has everything$/m);
   t.notRegex(table, /mean|within/);

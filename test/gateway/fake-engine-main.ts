@@ -51,6 +51,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       backing: options.backing.path,
       volume_bytes: options.backing.sizeBytes,
       dirty_bytes: dirtyBytes,
+      writeback_pending_bytes: dirtyBytes,
       workers: workers.length,
       supervisor_pid: options.supervisorPid,
       engine_pid: process.pid,

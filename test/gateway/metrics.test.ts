@@ -50,6 +50,9 @@ test('what differs only in the kind of request is one family, told apart by a la
     'pcache_read_lookups_total{result="hit"}': 'read_hits',
     'pcache_read_lookups_total{result="partial"}': 'read_partial_hits',
     'pcache_read_lookups_total{result="miss"}': 'read_misses',
+    'pcache_write_lookups_total{result="hit"}': 'write_hits',
+    'pcache_write_lookups_total{result="partial"}': 'write_partial_hits',
+    'pcache_write_lookups_total{result="miss"}': 'write_misses',
     pcache_backing_errors_total: 'writeback_errors',
     pcache_writeback_bytes_total: 'writeback_bytes',
   };

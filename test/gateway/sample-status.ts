@@ -28,6 +28,7 @@ export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnaps
     backing_identity: 'file:1:2',
     volume_bytes: 268435456,
     dirty_bytes: 4096,
+    writeback_pending_bytes: 6144,
     cached_bytes: 8192,
     state: 'serving',
     transport: 'dev-fuse',
@@ -46,7 +47,7 @@ export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnaps
     dirty_since_ms: 1_700_000_030_000,
     writeback_paused: false,
     writeback_bytes_per_s: 2048,
-    clean_in_s: 2,
+    clean_in_s: 3,
     latency: { read: histogram(1), write: histogram(2), flush: histogram(3) },
     ...changes,
   };

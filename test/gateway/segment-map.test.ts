@@ -5,8 +5,8 @@ import { SECTOR_BYTES, SEGMENT_DATA_BYTES } from '../../src/media/layout.js';
 
 const SECTORS = SEGMENT_DATA_BYTES / SECTOR_BYTES;
 
-/** A segment's state, and the share of it that is live. */
-type Segment = readonly [state: keyof typeof SegmentState, share?: number];
+/** A segment's state, the share of it that is live, and how many of its sectors are damaged. */
+type Segment = readonly [state: keyof typeof SegmentState, share?: number, corruptSectors?: number];
 
 function mapOf(segments: readonly Segment[], segTotal: number, cells: number): ReturnType<typeof segmentMap> {
   const words = new Int32Array(Word.count);
@@ -15,7 +15,8 @@ function mapOf(segments: readonly Segment[], segTotal: number, cells: number): R
   words[Word.openSegment] = 3;
   const state = Int32Array.from(segments, ([name]) => SegmentState[name]);
   const liveSectors = Int32Array.from(segments, ([, share = 0]) => Math.floor(share * SECTORS));
-  return segmentMap({ words, segmentCount: segments.length, state, liveSectors }, segTotal, cells);
+  const corruptSectors = Int32Array.from(segments, ([, , corrupt = 0]) => corrupt);
+  return segmentMap({ words, segmentCount: segments.length, state, liveSectors, corruptSectors }, segTotal, cells);
 }
 
 test('a cell for each segment says what it holds', (t) => {
@@ -35,6 +36,12 @@ test('a cell for several segments is log if one is, free if all are, and otherwi
   const { cells, segments_per_cell: perCell } = mapOf(segments, 9, 5);
   t.is(perCell, 2);
   t.is(cells, 'L.54-');
+});
+
+test('a segment in quarantine shows, whatever else its cell holds', (t) => {
+  const segments: Segment[] = [['data', 1, 1], ['log'], ['log'], ['data', 0.5, 8], ['data', 1], ['free']];
+  t.is(mapOf(segments, 6, 6).cells, 'xLLx9.');
+  t.is(mapOf(segments, 6, 3).cells, 'xx5');
 });
 
 test('there are never more cells than were asked for, and every segment is in one', (t) => {
