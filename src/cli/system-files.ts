@@ -48,6 +48,9 @@ Wants=network-online.target
 # The file systems of a volume (with x-systemd.requires=pcache@NAME.service in /etc/fstab) count as remote: they are there when this target is.
 Before=remote-fs.target
 ConditionPathExistsGlob=/etc/pcache/%i.*
+# What fails ten times in a row is given up: a loop of restarts helps nobody.
+StartLimitIntervalSec=10min
+StartLimitBurst=10
 
 [Service]
 Type=notify
@@ -63,9 +66,11 @@ KillMode=mixed
 SendSIGKILL=no
 # An engine that hangs is replaced after half of this time, without its users seeing it. This is for what hangs beyond that.
 WatchdogSec=2min
-# The program starts its engine again by itself. Where it gives up, a new one may do better, but not in a loop.
+# The program starts its engine again by itself. Where it gives up, a new one may do better; not about a configuration that is wrong (status 2).
 Restart=on-failure
 RestartSec=5s
+RestartPreventExitStatus=2
+SyslogIdentifier=pcache
 RuntimeDirectory=pcache
 RuntimeDirectoryMode=0700
 RuntimeDirectoryPreserve=yes
