@@ -137,6 +137,10 @@ _pcache_place() {
     'words '*) _pcache_words "${'${'}1#words }" ;;
     files) compopt -o default 2>/dev/null ;;
     mounts) _pcache_mount_points ;;
+    mounts-or-configs)
+      _pcache_mount_points
+      _pcache_words "$(_pcache_configs)"
+      ;;
     mounts-or-files)
       _pcache_mount_points
       _pcache_files

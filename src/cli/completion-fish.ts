@@ -101,6 +101,8 @@ function valuesOf({ kind, words }: Place): string | undefined {
       return '-F';
     case 'mounts':
       return `-f -a '(__pcache_mounts)'`;
+    case 'mounts-or-configs':
+      return `-f -a '(__pcache_mounts; __pcache_configs)'`;
     case 'mounts-or-files':
       return `-F -a '(__pcache_mounts)'`;
     case 'configs':

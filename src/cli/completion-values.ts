@@ -3,7 +3,8 @@
 import { mountOptionRows } from '../gateway/mount-options.js';
 import type { ArgumentNode, CommandNode, OptionNode } from './command-tree.js';
 
-export type PlaceKind = 'files' | 'mounts' | 'mounts-or-files' | 'configs' | 'configs-or-files' | 'mount-options' | 'words' | 'none';
+export type PlaceKind =
+  'files' | 'mounts' | 'mounts-or-configs' | 'mounts-or-files' | 'configs' | 'configs-or-files' | 'mount-options' | 'words' | 'none';
 
 export interface Place {
   readonly kind: PlaceKind;
@@ -25,7 +26,7 @@ const writebackOrders: readonly string[] = ['pause', 'resume'];
 
 const FILE_VALUE = /^(?:file|path|folder|directory|cache|backing)$/;
 
-export function placeOfArgument({ path }: CommandNode, { name, choices }: ArgumentNode): Place {
+export function placeOfArgument({ path, options }: CommandNode, { name, choices }: ArgumentNode): Place {
   if (choices !== undefined) return words(choices);
   if (path[0] === 'message' && name === 'name') return words(messageNames);
   if (path[0] === 'message' && name === 'value') return words(writebackOrders);
@@ -33,7 +34,9 @@ export function placeOfArgument({ path }: CommandNode, { name, choices }: Argume
   if (path[0] === 'mount' && name === 'cache') return plain('configs-or-files');
   // A volume that is to be mounted is not mounted yet.
   if (path[0] === 'mount' || !name.includes('mountpoint')) return plain('files');
-  return plain(name === 'mountpoint' ? 'mounts' : 'mounts-or-files');
+  if (name !== 'mountpoint') return plain('mounts-or-files');
+  // Who takes names of configurations says where they are.
+  return plain(options.some(({ long }) => long === '--config-dir') ? 'mounts-or-configs' : 'mounts');
 }
 
 /** Undefined if the option takes no value. */

@@ -71,6 +71,8 @@ function actionOf({ kind, words }: Place): string {
       return '_files';
     case 'mounts':
       return '_pcache_mounts';
+    case 'mounts-or-configs':
+      return '_pcache_mounts_or_configs';
     case 'mounts-or-files':
       return '_pcache_mounts_or_files';
     case 'configs':
@@ -128,6 +130,10 @@ _pcache_configs() {
 
 _pcache_configs_or_files() {
   _alternative 'configurations:configuration:_pcache_configs' 'files:cache:_files'
+}
+
+_pcache_mounts_or_configs() {
+  _alternative 'volumes:mounted volume:_pcache_mounts' 'configurations:configuration:_pcache_configs'
 }
 
 _pcache_mounts_or_files() {

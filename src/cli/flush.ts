@@ -4,19 +4,19 @@ import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
-import { gatewayOf } from './gateway-of.js';
+import { addMountPoint, gatewayOf, mountPointMeant, type ConfigDirOption } from './gateway-of.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
 import { startProgress, type Progress } from './progress.js';
 import { formatDuration, formatSize } from './size.js';
 
 export function define(command: Command, context: CommandContext): void {
   const { output } = context;
-  command
-    .argument('<mountpoint>', 'where the volume is mounted')
+  addMountPoint(command)
     .description(
       'Writes everything that is dirty now back to the backing device; the volume stays mounted and in use. Ctrl-C ends the command, not the writing back.',
     )
-    .action(async (mountpoint: string) => {
+    .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
+      const mountpoint = await mountPointMeant(pathOrName, configDir);
       const { client } = await gatewayOf(mountpoint);
       try {
         const startMs = performance.now();
@@ -38,7 +38,7 @@ export function define(command: Command, context: CommandContext): void {
         client.close();
       }
     });
-  addExample(command, 'pcache flush /mnt/vol');
+  addExample(command, 'pcache flush /mnt/vol', 'pcache flush vol');
 }
 
 /**

@@ -1,6 +1,7 @@
 // From what a user calls a mount to the gateway that serves it.
 
-import { readFileSync } from 'node:fs';
+import { lstatSync, readFileSync } from 'node:fs';
+import type { Command } from 'commander';
 import { PcacheError } from '../errors.js';
 import { ControlClient } from '../gateway/control-client.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
@@ -15,11 +16,40 @@ export interface MountedGateway {
 }
 
 /**
- * The running gateway of a mount point, connected. Throws PcacheError `not-found` if nothing is served there, `closed` if the gateway is dead,
+ * The mount point that a user means: a path, or the name of a configuration, which stands for its mount point. What is a mount, or there as a file, is the
+ * path. Throws PcacheError `not-found` for a word that is neither, and what is wrong with a configuration that can't be used.
+ * @param configDir of the command line
+ */
+export async function mountPointMeant(pathOrName: string, configDir?: string): Promise<string> {
+  // Most are paths, which need nothing more.
+  if (pathOrName.includes('/')) return pathOrName;
+  const name = mountPointName(pathOrName);
+  if (mountAt(name) !== undefined || findEntry(name) !== undefined || isThere(name)) return pathOrName;
+  // Loaded only here: it takes YAML along.
+  const { configFolders, findConfig, isConfigName, readConfig } = await import('./config-file.js');
+  if (!isConfigName(pathOrName)) return pathOrName;
+  try {
+    return readConfig(findConfig(pathOrName, configFolders(configDir))).mountpoint;
+  } catch (error) {
+    if (!(error instanceof PcacheError) || error.code !== 'not-found') throw error;
+    throw new PcacheError('not-found', `${pathOrName}: not a mounted pcache volume, and no such configuration`, {
+      cause: error,
+      hint: 'pcache status lists the mounted ones, pcache config check the configurations.',
+    });
+  }
+}
+
+/** Of what is no mount: nobody has to answer. */
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/**
+ * The running gateway of a mount point, or of the configuration of that name, connected. Throws PcacheError `not-found` if nothing is served there, `closed` if the gateway is dead,
  * `permission` if it is another user's.
  */
-export async function gatewayOf(path: string): Promise<MountedGateway> {
-  const entry = runningEntryOf(path);
+export async function gatewayOf(pathOrName: string, configDir?: string): Promise<MountedGateway> {
+  const entry = runningEntryOf(await mountPointMeant(pathOrName, configDir));
   return { entry, client: await connectTo(entry) };
 }
 
@@ -28,7 +58,7 @@ export function connectTo(entry: RuntimeEntry): Promise<ControlClient> {
   return ControlClient.connect(entry.socket, () => isRunning(entry));
 }
 
-/** As gatewayOf, without connecting. */
+/** As gatewayOf of a mount point, without connecting. */
 export function runningEntryOf(path: string): RuntimeEntry {
   const mountpoint = mountPointName(path);
   const entry = findEntry(mountpoint);
@@ -53,4 +83,15 @@ function ownerOf(number: number): number | undefined {
     .find((each) => each.split(' ')[2] === `0:${number}`);
   const owner = /[ ,]user_id=(\d+)/.exec(line ?? '')?.[1];
   return owner === undefined ? undefined : Number(owner);
+}
+
+export interface ConfigDirOption {
+  configDir?: string;
+}
+
+/** The argument of a command about a mounted volume. */
+export function addMountPoint(command: Command): Command {
+  return command
+    .argument('<mountpoint>', 'where the volume is mounted, or the NAME of /etc/pcache/NAME.yaml')
+    .option('--config-dir <folder>', 'where NAME.yaml is (default: /etc/pcache)');
 }

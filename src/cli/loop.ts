@@ -8,18 +8,16 @@ import { PcacheError } from '../errors.js';
 import type { RuntimeEntry } from '../gateway/runtime-files.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
 import { addExample, type CommandContext } from './command.js';
-import { gatewayOf, runningEntryOf } from './gateway-of.js';
+import { addMountPoint, gatewayOf, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 
 export function define(command: Command, { output }: CommandContext): void {
   command.description('Puts a loop device over a mounted volume, so that it can be used like a disk: mkfs, mount, LVM. Needs root.');
-  const attach = command
-    .command('attach')
+  const attach = addMountPoint(command.command('attach'))
     .summary('attach a loop device')
     .description('Attaches a loop device with direct I/O to the volume and prints its name.')
-    .argument('<mountpoint>', 'where the volume is mounted')
-    .action(async (mountpoint: string) => {
-      const { entry, client } = await gatewayOf(mountpoint);
+    .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
+      const { entry, client } = await gatewayOf(pathOrName, configDir);
       const status = statusOfAnswer(await client.request({ op: 'status' }).finally(() => client.close()), ['read_only']);
       const device = attachLoop(volumeOf(entry), { readOnly: status.read_only });
       const directIo = listLoops().find((loop) => loop.device === device)?.directIo ?? false;
@@ -27,12 +25,11 @@ export function define(command: Command, { output }: CommandContext): void {
       output.result({ mountpoint: entry.mountpoint, device, direct_io: directIo }, () => device);
     });
   addExample(attach, 'pcache loop attach /mnt/vol');
-  const detach = command
-    .command('detach')
+  const detach = addMountPoint(command.command('detach'))
     .summary('detach the loop devices')
     .description('Detaches every loop device over the volume.')
-    .argument('<mountpoint>', 'where the volume is mounted')
-    .action((mountpoint: string) => {
+    .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
+      const mountpoint = await mountPointMeant(pathOrName, configDir);
       const name = mountPointName(mountpoint);
       const loops = listLoops().filter((loop) => loop.backingFile === name || loop.backingFile === join(name, 'volume.img'));
       if (loops.length === 0) {

@@ -15,7 +15,7 @@ import { statusOfAnswer } from '../gateway/status-answer.js';
 import type { StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress, withWhatStays } from './flush.js';
-import { PCACHE_FILE_SYSTEM_TYPE, connectTo, runningEntryOf } from './gateway-of.js';
+import { PCACHE_FILE_SYSTEM_TYPE, addMountPoint, connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import type { Output } from './output.js';
 import { WaitForEnd } from './wait-for-end.js';
 import { formatSize } from './size.js';
@@ -27,12 +27,13 @@ const POLL_INTERVAL_MS = 20;
 const NEEDED = ['dirty_bytes', 'read_only'] as const;
 
 export function define(command: Command, context: CommandContext): void {
-  command
-    .argument('<mountpoint>', 'where the volume is mounted')
+  addMountPoint(command)
     .option('--flush', 'write everything dirty back to the backing device first')
     .description('Unmounts the volume and waits until its daemon is gone. Dirty data stays in the cache unless --flush is given.')
-    .action((path: string, options: { flush?: true }) => unmount(path, { flush: options.flush === true }, context));
-  addExample(command, 'pcache umount /mnt/vol --flush');
+    .action(async (pathOrName: string, { flush, configDir }: ConfigDirOption & { flush?: true }) =>
+      unmount(await mountPointMeant(pathOrName, configDir), { flush: flush === true }, context),
+    );
+  addExample(command, 'pcache umount /mnt/vol --flush', 'pcache umount vol');
 }
 
 /** Throws PcacheError: `busy` if it is in use, and goes on being served. */

@@ -157,16 +157,21 @@ withShell('bash', 'bash completes mount options one by one, and the values of tr
 
 withShell('bash', 'bash completes where volumes are mounted, blanks and all', async (t) => {
   const at = await makeScript(t, 'bash');
-  for (const command of ['umount', 'flush', 'message', 'loop attach', 'loop detach']) {
-    t.deepEqual(await inBash(at, ...command.split(' '), ''), ['/mnt/two words', '/mnt/vol'], command);
+  t.deepEqual(await inBash(at, 'message', ''), ['/mnt/two words', '/mnt/vol']);
+  for (const command of ['umount', 'flush', 'loop attach', 'loop detach']) {
+    t.deepEqual(await inBash(at, ...command.split(' '), '/'), ['/mnt/two words', '/mnt/vol'], command);
   }
   t.deepEqual((await inBash(at, 'status', '')).sort(), ['/mnt/two words', '/mnt/vol', 'cache two', 'cache.pmem', 'disk.img', 'folder']);
   t.deepEqual(await inBash(at, 'umount', String.raw`/mnt/two\ `), ['/mnt/two words']);
   t.deepEqual(await inBash(at, 'umount', '/mnt/vol', ''), []);
 });
 
-withShell('bash', 'bash completes names of configurations where one can be mounted', async (t) => {
+withShell('bash', 'bash completes names of configurations where one can be mounted, or stands for a mount', async (t) => {
   const at = await makeScript(t, 'bash');
+  for (const command of ['umount', 'flush', 'loop attach', 'loop detach']) {
+    const offered = await inBash(at, ...command.split(' '), '');
+    t.deepEqual(offered.sort(), ['/mnt/two words', '/mnt/vol', 'builds', 'images'], command);
+  }
   t.deepEqual((await inBash(at, 'mount', '')).sort(), ['builds', 'cache two', 'cache.pmem', 'disk.img', 'folder', 'images']);
   t.deepEqual(await inBash(at, 'mount', 'im'), ['images']);
   t.deepEqual(await inBash(at, 'mount', 'cache.pmem', 'im'), []);
@@ -201,6 +206,7 @@ withShell('zsh', 'zsh takes the script and completes commands, options, mount op
     ['pcache completion f', 'pcache completion fish'],
     ['pcache check disk', 'pcache check disk.img'],
     ['pcache mount im', 'pcache mount images'],
+    ['pcache umount im', 'pcache umount images'],
   ];
   const found = await inZsh(
     at,
@@ -219,7 +225,7 @@ withShell('fish', 'fish takes the script and completes commands, options, mount 
   t.deepEqual(await inFish(at, 'pcache loop '), ['attach', 'detach']);
   t.deepEqual(await inFish(at, 'pcache --log-level de'), ['debug']);
   t.deepEqual(await inFish(at, 'pcache --log-level debug umo'), ['umount']);
-  t.deepEqual(await inFish(at, 'pcache umount '), ['/mnt/two words', '/mnt/vol']);
+  t.deepEqual(await inFish(at, 'pcache umount '), ['/mnt/two words', '/mnt/vol', 'builds', 'images']);
   t.deepEqual(await inFish(at, 'pcache loop detach /mnt/v'), ['/mnt/vol']);
   t.deepEqual(await inFish(at, 'pcache mount -o transport=i'), ['transport=io-uring']);
   t.deepEqual(await inFish(at, 'pcache mount -o workers=2,ro'), ['workers=2,ro']);
