@@ -3,10 +3,11 @@
 
 import { Cache } from '../../src/cache/cache.js';
 import { CacheTree } from '../../src/cache/cache-tree.js';
-import { ExtentFlag } from '../../src/cache/extent.js';
-import type { ExtentCursor } from '../../src/cache/extent-cursor.js';
+import { ExtentFlag, SUBTREE_SECTORS } from '../../src/cache/extent.js';
+import { ExtentCursor } from '../../src/cache/extent-cursor.js';
 import { KsetLog } from '../../src/cache/kset-log.js';
 import { LogCursor } from '../../src/cache/log-cursor.js';
+import { Reader } from '../../src/cache/reader.js';
 import { SegmentTable } from '../../src/cache/segment-table.js';
 import { SegmentState, Word } from '../../src/cache/shared-state.js';
 import type { CacheShared } from '../../src/cache/shared-state.js';
@@ -19,20 +20,28 @@ import {
   DIRTY_TAIL_OFFSETS,
   KSET_HEADER_BYTES,
   PAGE_BYTES,
+  SECTOR_BYTES,
   SEGMENT_BYTES,
   SEGMENT_DATA_OFFSET,
   SEGMENTS_OFFSET,
 } from '../../src/media/layout.js';
+import type { CacheSegId } from '../../src/media/layout.js';
 import { PcacheError } from '../../src/errors.js';
 import { signal } from '../../src/shared/event-word.js';
 import { layerOver, layerOverBacking } from './model-rig.js';
-import type { SimTurns } from './sim-turns.js';
+import { SimWord, type SimTurns } from './sim-turns.js';
 
 export const simBugs = {
   // 1: reads see what was acknowledged.
   'a miss fills over a newer write': 1,
   'a segment is reused under its readers': 1,
   'the subtree is not locked': 1,
+  'a read leaves placeholders where it found data that is freed just then': 1,
+  'a fill does not look again at what is left of its placeholder': 1,
+  'a read lets go of its segments before it has copied them': 1,
+  'a segment is pinned without a look at its generation': 1,
+  'a segment is pinned after the look at its generation': 1,
+  'part of a sector is written over a newer write': 1,
   // 2: survives the death of the process.
   'a write is acknowledged before its key is staged': 2,
   // 3: survives loss of power after a flush.
@@ -81,7 +90,9 @@ export interface Planted {
 }
 
 /** Classes that a bug may be patched into. */
-const PATCHED = [Cache, CacheTree, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader, WritebackWriter].map(({ prototype }) => prototype);
+const PATCHED = [Cache, CacheTree, ExtentCursor, Reader, SegmentTable, KsetLog, LogCursor, Writer, KsetHeader, WritebackWriter].map(
+  ({ prototype }) => prototype,
+);
 
 /** Remembers the product's classes as they are; what it returns makes them so again. */
 export function rememberClasses(): () => void {
@@ -230,6 +241,16 @@ function tailFirst(device: CacheDevice, backing: BackingDevice, shared: CacheSha
 function patchClasses(bug: SimBug, role: 'user' | 'log' | 'background', turns: SimTurns): void {
   if (bug === 'a miss fills over a newer write' && role === 'user') patchFill();
   if (bug === 'a segment is reused under its readers' && role === 'background') SegmentTable.prototype.isPinned = () => false;
+  if (bug === 'a read leaves placeholders where it found data that is freed just then' && role === 'user') patchPlaceholders();
+  if (bug === 'a fill does not look again at what is left of its placeholder' && role === 'user') patchSecondLook();
+  if (bug === 'a read lets go of its segments before it has copied them' && role === 'user') patchUnpin();
+  if (bug === 'a segment is pinned without a look at its generation') patchPin(undefined);
+  if (bug === 'a segment is pinned after the look at its generation') patchPin(turns);
+  if (bug === 'part of a sector is written over a newer write' && role === 'user') {
+    Writer.prototype.commitSector = function (this: Writer, volumeOffset, source, waiting) {
+      return this.write(volumeOffset, SECTOR_BYTES, source, 0, waiting) === SECTOR_BYTES ? 'done' : 'no-room';
+    };
+  }
   if (bug === 'the subtree is not locked') {
     CacheTree.prototype.lock = () => undefined;
     CacheTree.prototype.unlock = () => undefined;
@@ -285,6 +306,91 @@ function patchFill(): void {
     } finally {
       isDropping = false;
     }
+  };
+}
+
+/** Whatever looks like a gap when all was found gets a placeholder, be it pinned and not missing. */
+function patchPlaceholders(): void {
+  const { beginAt } = Reader.prototype;
+  const { unlock, insertPlaceholder } = CacheTree.prototype;
+  let found: { subtree: number; sector: number; sectors: number } | undefined;
+  let token = -1;
+  Reader.prototype.beginAt = function (this: Reader, subtree, sector, sectors, placeholders) {
+    // Of a range over two subtrees, the first is enough.
+    found = placeholders ? { subtree, sector, sectors: Math.min(sectors, SUBTREE_SECTORS - sector) } : undefined;
+    token = -1;
+    try {
+      beginAt.call(this, subtree, sector, sectors, placeholders);
+    } finally {
+      found = undefined;
+    }
+  };
+  CacheTree.prototype.insertPlaceholder = function (this: CacheTree, subtree, sector, sectors, given) {
+    token = given;
+    return insertPlaceholder.call(this, subtree, sector, sectors, given);
+  };
+  CacheTree.prototype.unlock = function (this: CacheTree, subtree) {
+    if (found?.subtree === subtree && token !== -1) insertPlaceholder.call(this, subtree, found.sector, found.sectors, token);
+    unlock.call(this, subtree);
+  };
+}
+
+/** What was a placeholder when room was sought for it is taken for one still when the bytes are in place. */
+function patchSecondLook(): void {
+  const { nextPlaceholder, unlock } = CacheTree.prototype;
+  const { reserve } = SegmentTable.prototype;
+  const { fill } = Writer.prototype;
+  let isFilling = false;
+  let hasRoom = false;
+  Writer.prototype.fill = function (this: Writer, ...range: Parameters<Writer['fill']>) {
+    isFilling = true;
+    try {
+      fill.apply(this, range);
+    } finally {
+      isFilling = hasRoom = false;
+    }
+  };
+  SegmentTable.prototype.reserve = function (this: SegmentTable, head, wantedBytes, waiting) {
+    const isThere = reserve.call(this, head, wantedBytes, waiting);
+    hasRoom = isFilling && isThere;
+    return isThere;
+  };
+  CacheTree.prototype.nextPlaceholder = function (this: CacheTree, subtree, sector, sectors, token, cursor: ExtentCursor) {
+    if (!hasRoom) return nextPlaceholder.call(this, subtree, sector, sectors, token, cursor);
+    this.find(subtree, sector, sectors, cursor);
+    return cursor.next();
+  };
+  CacheTree.prototype.unlock = function (this: CacheTree, subtree) {
+    hasRoom = false;
+    unlock.call(this, subtree);
+  };
+}
+
+function patchUnpin(): void {
+  const { beginAt, end } = Reader.prototype;
+  Reader.prototype.beginAt = function (this: Reader, subtree, sector, sectors, placeholders) {
+    beginAt.call(this, subtree, sector, sectors, placeholders);
+    const { kinds, volumeOffsets, lengths, segments, segmentOffsets, count } = this.pieces;
+    const pieces = Array.from({ length: count }, (_, at) => {
+      return [kinds[at]!, volumeOffsets[at]!, lengths[at]!, segments[at]! as CacheSegId, segmentOffsets[at]!] as const;
+    });
+    end.call(this);
+    for (const piece of pieces) this.pieces.add(...piece);
+  };
+  Reader.prototype.end = function (this: Reader) {
+    this.pieces.clear();
+  };
+}
+
+/** @param turns given if the generation is compared: before the segment is pinned, and not again after */
+function patchPin(turns: SimTurns | undefined): void {
+  const { pin } = SegmentTable.prototype;
+  SegmentTable.prototype.pin = function (this: SegmentTable, segment, generationLow) {
+    if (turns !== undefined) {
+      if ((this.generation(segment) | 0) !== generationLow) return false;
+      if (turns.pick(5) === 0) turns.waitForEvent(-1, 0, turns.random() * turns.words[SimWord.stallMs]!);
+    }
+    return pin.call(this, segment, this.generation(segment) | 0);
   };
 }
 

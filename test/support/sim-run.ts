@@ -61,10 +61,15 @@ export interface Shape {
   readonly windowKib: number;
   readonly segments: number;
   readonly segmentKib: number;
+  readonly gcPercent: number;
   /** Shares of 100. */
   readonly writes: number;
   readonly flushes: number;
   readonly reads: number;
+  /** Of the reads, the share that go the engine's way, with read-ahead. */
+  readonly ranges: number;
+  /** Of the places where words are used without a lock, the share at which a step ends. */
+  readonly fine: number;
   readonly aligned: number;
   readonly hot: number;
   readonly operations: number;
@@ -177,7 +182,7 @@ class Run {
     this.#device = new SimCacheDevice(media);
     formatCache(this.#device, {
       dataCrc,
-      gcPercent: this.#one([0, 0, 50, 90]),
+      gcPercent: shape.gcPercent ?? this.#one([0, 0, 50, 90]),
       uuid: new Uint8Array(16).fill(7),
       nowMs: 1_700_000_000_000,
     });
@@ -255,6 +260,8 @@ class Run {
       writes,
       flushes,
       reads: shape.reads ?? this.#one([0.3, 0.9, 0.98]) * (100 - writes - flushes),
+      ranges: shape.ranges ?? this.#one([0, 50, 90]),
+      fine: shape.fine ?? this.#one([0, 30, 100]),
       aligned: shape.aligned ?? this.#one([50, 80, 100]),
       hot: shape.hot ?? this.#one([0, 50, 90]),
     };

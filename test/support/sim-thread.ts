@@ -25,8 +25,10 @@ import { plantInThread, rememberClasses } from './sim-bugs.js';
 import type { SimBug } from './sim-bugs.js';
 import { EventKind, SimEvents, bytesOfOperation } from './sim-events.js';
 import type { SimEventsState } from './sim-events.js';
+import { stepBetweenWords } from './sim-fine-steps.js';
 import { SectorMark, SimCacheDevice } from './sim-media.js';
 import type { SimBackingState, SimMediaState } from './sim-media.js';
+import { SimRanges } from './sim-ranges.js';
 import { Reason, SimTurns, SimWord } from './sim-turns.js';
 import type { SimTurnsState } from './sim-turns.js';
 
@@ -50,6 +52,10 @@ export interface SimLife {
   readonly writes: number;
   readonly flushes: number;
   readonly reads: number;
+  /** Of the reads, the share of 100 that go the engine's way, with read-ahead (`SimRanges`). */
+  readonly ranges: number;
+  /** Chance in 100 that a step ends where words are used without a lock (`stepBetweenWords`). */
+  readonly fine: number;
   /** Shares of 100 of the writes that are whole sectors; and that go to few places. */
   readonly aligned: number;
   readonly hot: number;
@@ -183,7 +189,11 @@ function backingDevice(state: SimBackingState): BackingDevice {
   const read: BackingDevice['read'] = (offset, target, targetOffset, length) => {
     begin('read');
     const at = place(offset, length);
-    target.set(volatile.subarray(at, at + length), targetOffset);
+    // Half of it is looked at before the other half.
+    const half = Math.floor(turns.random() * (length / SECTOR_BYTES)) * SECTOR_BYTES;
+    target.set(volatile.subarray(at, at + half), targetOffset);
+    if (half > 0) turns.step();
+    target.set(volatile.subarray(at + half, at + length), targetOffset + half);
   };
   const write: BackingDevice['write'] = (offset, source, sourceOffset, length) => {
     begin('write');
@@ -215,6 +225,7 @@ class User {
   readonly #life: SimLife;
   readonly #cache: Cache;
   readonly #io: VolumeIo;
+  readonly #ranges: SimRanges;
   readonly #buffer: Uint8Array;
 
   constructor(given: SimLife, cache: Cache, backing: BackingDevice) {
@@ -226,6 +237,7 @@ class User {
         turns.waitForEvent(Word.roomEvent, seenEpoch, ROOM_TICK_MS);
       },
     });
+    this.#ranges = new SimRanges(cache, backing, turns, events, given.backing.windowStart, given.backing.volatile.byteLength);
     this.#buffer = new Uint8Array(given.bytesMax + SECTOR_BYTES);
   }
 
@@ -237,9 +249,11 @@ class User {
       else if (choice < writes + flushes) this.#flush();
       else if (choice < writes + flushes + reads) this.#read();
       else turns.waitForEvent(-1, 0, turns.random() * 2000);
+      this.#ranges.goOn();
       simWords[SimWord.progressAtStep] = simWords[SimWord.steps]!;
       if (events.isHalfFull) turns.judge(Reason.events);
     }
+    this.#ranges.finish();
   }
 
   /** A range of the window. */
@@ -277,6 +291,10 @@ class User {
 
   #read(): void {
     const { offset, length } = this.#range(1);
+    if (turns.pick(100) < this.#life.ranges) {
+      this.#ranges.read(offset, length);
+      return;
+    }
     const began = events.tick;
     try {
       this.#io.read(this.#life.backing.windowStart + offset, length, this.#buffer, 0);
@@ -364,6 +382,7 @@ function live(given: SimLife): void {
   const backing = backingDevice(given.backing);
   const restoreClasses = rememberClasses();
   const planted = plantInThread(given.bug, start.role, device, backing, given.shared, turns);
+  if (given.fine > 0) stepBetweenWords(turns, given.fine);
   const cache = new Cache(given.shared, planted.device, start.self, start.self, () => turns.clockMs);
   const user = start.role === 'user' ? new User(given, cache, planted.backing) : undefined;
   const background = start.role === 'background' ? (): never => runBackground(cache, planted.backing) : undefined;
