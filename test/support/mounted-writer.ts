@@ -1,11 +1,13 @@
-// A process that writes to a volume until it is stopped, and keeps a diary of what was acknowledged: a line before each write and one after, in a
-// file that no mount has to do with. Whoever kills a gateway reads there what must not be lost. Started by mounted-diary.ts, as
+// A process that writes to a volume until it is stopped, and keeps a diary of what was acknowledged and when: a line before each write and one after, in a
+// file that no mount has to do with. Whoever kills a gateway reads there what must not be lost. Started by mounted-diary.ts and torture-diary.ts, as
 // `node mounted-writer.js VOLUME DIARY START LENGTH SEED HOW`; writes within [START, START + LENGTH) only.
 //
-// The lines: `write N OFFSET LENGTH` before, `done N` after, `failed ERRNO` last if a call failed. The bytes are `pattern(LENGTH, SEED + N)`.
+// The lines: `write N OFFSET LENGTH` before, `done N MS` after, MS on the clock that all processes of a machine share; `failed ERRNO` last if a call
+// failed. The bytes are `pattern(LENGTH, SEED + N)`.
 
 import * as fs from 'node:fs';
 import { pattern } from '../fuse/conformance.js';
+import { machineMs } from '../torture/machine-clock.js';
 
 export type WriterHow = 'plain' | 'fsync' | 'unaligned';
 
@@ -32,7 +34,7 @@ function main([volume, diary, startText, lengthText, seedText, how]: string[]): 
       const offset = start + random((length - bytes) / unit) * unit;
       fs.writeSync(log, `write ${n} ${offset} ${bytes}\n`);
       if (fs.writeSync(fd, pattern(bytes, seed + n), 0, bytes, offset) !== bytes) throw new Error('short write');
-      fs.writeSync(log, `done ${n}\n`);
+      fs.writeSync(log, `done ${n} ${machineMs()}\n`);
       if (how === 'fsync' && n % FSYNC_EVERY === FSYNC_EVERY - 1) fs.fsyncSync(fd);
     }
   } catch (error) {

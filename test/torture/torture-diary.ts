@@ -1,13 +1,13 @@
-// A writer with a diary (torture-writer.ts), and what its range of a volume must hold after what the diary says.
+// A writer with a diary (../support/mounted-writer.ts), and what its range of a volume must hold after what the diary says.
 
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { pattern } from '../fuse/conformance.js';
 import { Job, waitUntil } from '../support/mounted-commands.js';
-import type { TortureWriterHow } from './torture-writer.js';
+import type { WriterHow } from '../support/mounted-writer.js';
 
-const WRITER = fileURLToPath(new URL('./torture-writer.js', import.meta.url));
+const WRITER = fileURLToPath(new URL('../support/mounted-writer.js', import.meta.url));
 const READ_BYTES = 1 << 16;
 
 interface Entry {
@@ -26,7 +26,7 @@ export class TortureDiary {
   failure: string | undefined;
   readonly #folder: string;
   readonly #volume: string;
-  readonly #how: TortureWriterHow;
+  readonly #how: WriterHow;
   readonly #seed: number;
   #entries: Entry[] = [];
   #writers = 0;
@@ -39,7 +39,7 @@ export class TortureDiary {
   #firstMs = 0;
   readonly #buffer = Buffer.alloc(READ_BYTES);
 
-  constructor(folder: string, volume: string, range: { startBytes: number; lengthBytes: number }, how: TortureWriterHow, seed: number) {
+  constructor(folder: string, volume: string, range: { startBytes: number; lengthBytes: number }, how: WriterHow, seed: number) {
     this.#folder = folder;
     this.#volume = volume;
     this.startBytes = range.startBytes;
