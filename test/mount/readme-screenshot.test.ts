@@ -58,11 +58,18 @@ test('the screenshot of the monitor is of this version, and says so where one se
   t.true(readDocument('README.md').includes('](docs/monitor.svg)'));
 });
 
+/** The words of the line that explains the map of the segments. */
+function legend(lines: readonly (readonly string[])[]): string[] {
+  return lines.find((words) => words.includes('free') && words.includes('log'))?.filter((word) => /^[A-Za-z,]+$/.test(word)) ?? [];
+}
+
 test('the screenshot has the titles, rows, views and keys that the monitor has now', (t) => {
   const now = linesNow(taken());
   const shown = linesShown().slice(1);
   t.true(beginnings(shown).length > 8);
   t.deepEqual(beginnings(shown), beginnings(now), AGAIN);
+  t.true(legend(now).length > 5);
+  t.deepEqual(legend(shown), legend(now), AGAIN);
   t.deepEqual(shown.at(-1), now.at(-1), AGAIN);
 });
 
