@@ -4,7 +4,7 @@ import { bytesText, clockText, durationText } from './figures.js';
 import { bar } from './graph.js';
 import type { Look } from './look.js';
 import { VIEWS, type FlushProgress, type Link, type Picture, type Scene, type ViewName } from './picture.js';
-import { EMPTY_LINE, block, clean, fit, shorten, span, spread, type Line, type Size, type Span, type Style } from './text.js';
+import { EMPTY_LINE, block, clean, fit, shorten, span, spread, wrap, type Line, type Size, type Span, type Style } from './text.js';
 import { verdictOf } from './verdict.js';
 import { help } from './view-help.js';
 import { logCells, logView } from './view-log.js';
@@ -14,10 +14,13 @@ import { requests } from './view-requests.js';
 const MARGIN = 1;
 /** Head, verdict, empty line; notice, keys. */
 const FRAME_ROWS = 5;
+/** In less than that no view tells more than the verdict does. */
+const LEAST: Size = { columns: 48, rows: 12 };
 
 const views = { overview, requests, log: logView } as const satisfies Record<ViewName, (scene: Scene, size: Size, look: Look) => Line[]>;
 
 export function frame(picture: Picture, size: Size, look: Look): Line[] {
+  if (isTooSmall(size)) return smallFrame(picture, size, look);
   const inner: Size = innerSize(size);
   const status = picture.history.latest;
   const body = picture.ui.isHelp ? help() : status === undefined ? [] : views[picture.ui.view]({ ...picture, status }, inner, look);
@@ -29,8 +32,20 @@ export function frame(picture: Picture, size: Size, look: Look): Line[] {
   return block(lines, size.rows).map((line) => fit([span(' '.repeat(MARGIN)), ...fit(line, inner.columns)], size.columns));
 }
 
+function isTooSmall({ columns, rows }: Size): boolean {
+  return columns < LEAST.columns || rows < LEAST.rows;
+}
+
+/** Is my data safe, and why there is no more to see. */
+function smallFrame(picture: Picture, size: Size, look: Look): Line[] {
+  const told = `${size.columns} x ${size.rows} is too small, ${LEAST.columns} x ${LEAST.rows} is needed`;
+  const lines = [...wrap(verdict(picture, look), size.columns), EMPTY_LINE, ...wrap([span(told, 'warn')], size.columns), [span('q quits')]];
+  return block(lines, size.rows).map((line) => fit(line, size.columns));
+}
+
 /** How many cells of the map are worth asking for; 0 if the view shows none. */
 export function cellsWanted(view: ViewName, size: Size): number {
+  if (isTooSmall(size)) return 0;
   const inner = innerSize(size);
   return view === 'overview' ? overviewCells(inner) : view === 'log' ? logCells(inner) : 0;
 }

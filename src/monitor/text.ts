@@ -59,6 +59,23 @@ export function fit(line: Line, width: number): Line {
   return result;
 }
 
+/** A line as several of at most `width` columns, broken between words where that can be. */
+export function wrap(line: Line, width: number): Line[] {
+  const lines: Span[][] = [[]];
+  let room = width;
+  for (const { text, style } of line) {
+    for (const word of text.split(/(?<= )/)) {
+      if (word.trimEnd().length > room && room < width) {
+        lines.push([]);
+        room = width;
+      }
+      lines.at(-1)!.push({ text: word, style });
+      room -= word.length;
+    }
+  }
+  return lines;
+}
+
 /** `left` and `right` at the ends of a line of `width` columns; what does not fit is cut off on the left. */
 export function spread(left: Line, right: Line, width: number): Line {
   const rightWidth = lineWidth(right);

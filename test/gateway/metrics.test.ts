@@ -4,6 +4,7 @@ import { COUNTER_NAMES, type CounterName } from '../../src/shared/counters.js';
 import { LATENCY_BOUNDS_US, LATENCY_OPS } from '../../src/shared/latency.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { complaints, noPromtool } from '../support/promtool.js';
+import { differences } from '../support/status-figures.js';
 import { sampleStatus } from './sample-status.js';
 
 const NOW_MS = 1_700_000_040_000;
@@ -18,6 +19,18 @@ test('every sample has its TYPE and HELP, and every line has the form of the for
   t.deepEqual([...new Set([...samples.keys()].map(familyOf))], [...types.keys()]);
   t.deepEqual([...types.keys()], [...helped]);
   t.deepEqual([...types.keys()], [...METRIC_NAMES]);
+});
+
+test('every figure of a status is in the metrics, as it is there, and no other', (t) => {
+  for (const changes of [{}, { writeback_paused: true, dirty_since_ms: null, state: 'cache-full' as const }]) {
+    const status = sampleStatus(changes);
+    t.deepEqual(differences(status, parseMetrics(metricsText(status, NOW_MS)).samples, NOW_MS), []);
+  }
+  // It does find what differs.
+  const { samples } = parseMetrics(metricsText(sampleStatus(), NOW_MS));
+  t.deepEqual(differences(sampleStatus({ write_hits: 7 }), samples, NOW_MS), [
+    `pcache_write_lookups_total{result="hit"}: ${sampleStatus().write_hits} instead of 7`,
+  ]);
 });
 
 test('every counter is in the metrics once, with its value', (t) => {

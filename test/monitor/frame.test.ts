@@ -1,7 +1,7 @@
 // The whole screen as text, kept in a snapshot for the sizes that matter; styles where they carry the meaning.
 
 import test from 'ava';
-import { frame } from '../../src/monitor/frame.js';
+import { cellsWanted, frame } from '../../src/monitor/frame.js';
 import { VIEWS } from '../../src/monitor/picture.js';
 import { lineWidth, plainText, type Line, type Size, type Style } from '../../src/monitor/text.js';
 import { NOW_MS, busyHistory, busyStatus, picture } from './pictures.js';
@@ -59,6 +59,22 @@ test('whatever the size, there are exactly as many lines and columns', (t) => {
     }
   }
   t.deepEqual(wrong, []);
+});
+
+test('a terminal that is too small says so, and still says whether the data is safe', (t) => {
+  for (const size of [
+    { columns: 40, rows: 10 },
+    { columns: 47, rows: 50 },
+    { columns: 200, rows: 11 },
+  ]) {
+    const words = plainText(frame(picture(), size, ASCII)).replaceAll(/\s+/g, ' ');
+    t.is(
+      words.trim(),
+      `* 412 MiB are only in the cache: don't pull the cache device ${size.columns} x ${size.rows} is too small, 48 x 12 is needed q quits`,
+    );
+    t.is(cellsWanted('log', size), 0);
+  }
+  t.regex(plainText(frame(picture(), { columns: 48, rows: 12 }, ASCII)), /SAFETY/);
 });
 
 test('help fits 80 columns and 24 rows', (t) => {

@@ -1,11 +1,12 @@
 // The monitor on a real terminal (tmux), of real mounts.
 
 import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { Client } from '../fuse/client.js';
 import { runPcache } from '../gateway/fake-gateway.js';
+import { USER, mountedAsUser, whyNoOtherUser } from '../support/mounted-as-user.js';
 import { lacking, waitUntil } from '../support/mounted-commands.js';
 import { MIB, PCACHE, killIfAlive, mountTest, mounted, type TestGateway } from '../support/mounted.js';
 import { temporaryFolder } from '../support/tmp.js';
@@ -27,14 +28,15 @@ interface WatchOptions {
   /** Variables in front of the command. */
   readonly env?: string;
   readonly showing?: RegExp;
+  readonly dataCrc?: boolean;
 }
 
 /** A mounted volume, and the monitor of it on a terminal. */
 async function watched(
   t: ExecutionContext,
-  { columns = 80, rows = 24, env = '', showing = /serving .* up/ }: WatchOptions = {},
+  { columns = 80, rows = 24, env = '', showing = /serving .* up/, dataCrc = false }: WatchOptions = {},
 ): Promise<Watched> {
-  const gateway = await mounted(t, { volumeBytes: 64 * MIB });
+  const gateway = await mounted(t, { volumeBytes: 64 * MIB, dataCrc });
   const tmux = new Tmux(t, { columns, rows });
   const before = await tmux.state('before');
   const command = `${env} PCACHE_RUNTIME_DIR=${gateway.runtimeDirectory} exec ${process.execPath} ${PCACHE} monitor ${gateway.mountpoint}`;
@@ -123,8 +125,66 @@ mountTest('larger terminals show more, and a terminal that changes its size is d
     t.true(lines().every((line) => line.length <= columns));
     t.is(lines().length, rows);
   }
+  tmux.resize(40, 10);
+  const small = await tmux.shows(/40 x 10 is too small/);
+  t.regex(small, /All data is on the backing\s+device/);
+  t.notRegex(small, /SAFETY/);
+  tmux.resize(80, 24);
+  await tmux.shows(/SAFETY/);
   tmux.keys('C-c');
   await endedWith(t, watching, 0);
+});
+
+mountTest('a segment with damaged data is an x in the map, until its data is written anew', lacks, async (t) => {
+  const watching = await watched(t, { dataCrc: true });
+  const { gateway, tmux } = watching;
+  tmux.keys('3');
+  await tmux.shows(/live data {2}x damaged/);
+  tmux.keys('p');
+  await tmux.shows(/Writeback is paused/);
+  await write(gateway.client(), gateway, MIB);
+  await waitUntil(async () => (await gateway.status()).dirty_bytes === MIB, 'it is in the cache');
+  const map = /SEGMENTS[^\n]*\n([^]*)\n[^\n]*free/;
+  const cells = async (): Promise<string> => map.exec(await tmux.shows(map))![1]!;
+  t.notRegex(await cells(), /x/);
+  // The cache is a file that the gateway has mapped.
+  const content = readFileSync(gateway.cache);
+  const at = content.indexOf(Buffer.alloc(4096, 7));
+  t.true(at > 0);
+  const fd = openSync(gateway.cache, 'r+');
+  writeSync(fd, Buffer.from([8]), 0, 1, at);
+  closeSync(fd);
+  tmux.keys('p');
+  await waitUntil(async () => (await gateway.status()).corrupt_keys === 1, 'the damage is found');
+  await waitUntil(async () => (await cells()).includes('x'), 'the map shows it');
+  tmux.keys('1');
+  await tmux.shows(/Damaged data in the cache \(1 key\)/);
+  await write(gateway.client(), gateway, MIB);
+  tmux.keys('3');
+  await waitUntil(async () => !(await cells()).includes('x'), 'the map shows that it is gone');
+  tmux.keys('q');
+  await endedWith(t, watching, 0);
+});
+
+mountTest('a user who is not root watches a volume of their own', lacks ?? whyNoOtherUser(), async (t) => {
+  const { gateway, prefix } = await mountedAsUser(t);
+  const tmux = new Tmux(t, { columns: 80, rows: 24 });
+  const before = await tmux.state('before');
+  const environment = `TERM=tmux-256color LC_ALL=C.UTF-8 PCACHE_RUNTIME_DIR=${gateway.runtimeDirectory}`;
+  tmux.run(`${prefix.join(' ')} env ${environment} ${process.execPath} ${PCACHE} monitor ${gateway.mountpoint}`);
+  await tmux.shows(/serving .* up[^]*SAFETY/);
+  tmux.keys('p');
+  await tmux.shows(/Writeback is paused/);
+  tmux.keys('q');
+  await endedWith(t, { gateway, tmux, before }, 0);
+});
+
+mountTest('a user who is not root is told that a volume is not theirs', lacks ?? whyNoOtherUser(), async (t) => {
+  const gateway = await mounted(t, { volumeBytes: 64 * MIB });
+  const tmux = new Tmux(t, { columns: 80, rows: 24 });
+  const before = await tmux.state('before');
+  tmux.run(`runuser -u ${USER} -- env -u PCACHE_RUNTIME_DIR ${process.execPath} ${PCACHE} monitor ${gateway.mountpoint}`);
+  await endedWith(t, { gateway, tmux, before }, 1, /mnt: mounted by another user \(uid 0\)/);
 });
 
 mountTest('with NO_COLOR nothing is coloured, and without UTF-8 all is ASCII', lacks, async (t) => {
@@ -144,10 +204,24 @@ mountTest('with NO_COLOR nothing is coloured, and without UTF-8 all is ASCII', l
   await endedWith(t, watching, 0);
 });
 
-for (const term of ['xterm-kitty', 'screen-256color', 'xterm', 'vt100', 'no-such-terminal']) {
-  mountTest(`TERM=${term} is drawn on, and nothing is printed besides`, lacks, async (t) => {
-    const watching = await watched(t, { env: `TERM=${term}` });
-    await watching.tmux.shows(/SAFETY[^]*LOG/);
+/** What each kind of terminal gets: how many colours, and whether its characters are more than ASCII. */
+const terminals: readonly (readonly [term: string, colours: 0 | 16 | 256, unicode: boolean])[] = [
+  ['xterm-kitty', 256, true],
+  ['screen-256color', 256, true],
+  ['xterm', 16, true],
+  ['linux', 16, false],
+  ['xterm-mono', 0, true],
+  ['vt100', 0, true],
+  ['no-such-terminal', 16, true],
+];
+for (const [term, colours, unicode] of terminals) {
+  mountTest(`TERM=${term} is drawn on, with ${colours} colours, and nothing is printed besides`, lacks, async (t) => {
+    const watching = await watched(t, { env: `TERM=${term}`, showing: /serving.* up/ });
+    const screen = await watching.tmux.shows(/SAFETY[^]*LOG[^]*quit/);
+    t.is(/[^\n\u0020-\u007e]/.test(screen), unicode);
+    const coloured = watching.tmux.screen(true);
+    t.is(new RegExp(`${ESC}\\[(?:[\\d;]*;)?38;5;\\d+(?:;[\\d;]*)?m`).test(coloured), colours === 256);
+    t.is(new RegExp(`${ESC}\\[(?:[\\d;]*;)?3[0-7](?:;[\\d;]*)?m`).test(coloured), colours === 16);
     watching.tmux.keys('q');
     await endedWith(t, watching, 0);
     t.notRegex(watching.tmux.screen(), /Error/);

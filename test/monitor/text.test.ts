@@ -1,10 +1,17 @@
 import test from 'ava';
-import { beside, clean, fit, lineWidth, plainText, shorten, span, spread } from '../../src/monitor/text.js';
+import { beside, clean, fit, lineWidth, plainText, shorten, span, spread, wrap } from '../../src/monitor/text.js';
 
 test('a line is cut off or filled up to its width', (t) => {
   t.is(plainText([fit([span('abc'), span('def', 'bad')], 4)]), 'abcd');
   t.is(lineWidth(fit([span('abc')], 10)), 10);
   t.is(lineWidth(fit([span('abc')], 0)), 0);
+});
+
+test('a line is broken between words, and a word that is too long is left whole', (t) => {
+  const text = (words: string, width: number): string => plainText(wrap([span(words.slice(0, 5)), span(words.slice(5))], width));
+  t.is(text('one two three four', 9), 'one two\nthree\nfour');
+  t.is(text('one two', 7), 'one two');
+  t.is(text('ab c defghijklmn op', 5), 'ab c\ndefghijklmn\nop');
 });
 
 test('left and right share a line, and the right one stays', (t) => {

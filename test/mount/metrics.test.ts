@@ -4,13 +4,14 @@ import { connect as connectTcp, createServer, type AddressInfo } from 'node:net'
 import { once } from 'node:events';
 import { join } from 'node:path';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
-import { COUNTER_NAMES } from '../../src/shared/counters.js';
+import { statusTable } from '../../src/cli/status-table.js';
 import { pattern } from '../fuse/conformance.js';
 import { freePort } from '../support/free-port.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { digestOf, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type TestGateway } from '../support/mounted.js';
 import { quietStatus } from '../support/quiet-status.js';
+import { differences } from '../support/status-figures.js';
 
 const O_RDWR = 2;
 const VOLUME_BYTES = 32 * MIB;
@@ -38,7 +39,7 @@ async function write(gateway: TestGateway, offset: number, bytes: Buffer): Promi
   await user.call('close', fd);
 }
 
-mountTest('status --json, stats.json, metrics and the answer over HTTP agree', undefined, async (t) => {
+mountTest('every figure is the same in status, status --json, stats.json, metrics and the answer over HTTP', undefined, async (t) => {
   const port = await freePort(HOST);
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES, mountOptions: `metrics_listen=${HOST}:${port}` });
   const user = gateway.client();
@@ -52,19 +53,17 @@ mountTest('status --json, stats.json, metrics and the answer over HTTP agree', u
   t.is(await scrape(port), text);
   t.deepEqual(await gateway.status(), status);
 
-  const { samples } = parseMetrics(text);
-  t.is(samples.get('pcache_requests_total{op="write"}'), status.writes);
-  t.is(samples.get('pcache_requests_total{op="flush"}'), status.flushes);
-  t.is(samples.get('pcache_request_bytes_total{op="read"}'), status.read_bytes);
-  t.is(samples.get('pcache_dirty_bytes'), 0);
-  t.is(samples.get('pcache_dirty_age_seconds'), 0);
-  t.is(samples.get('pcache_state{state="serving"}'), 1);
-  for (const op of ['read', 'write', 'flush'] as const) {
-    t.is(samples.get(`pcache_request_duration_seconds_count{op="${op}"}`), status.latency[op].count);
-    t.is(samples.get(`pcache_request_duration_seconds_sum{op="${op}"}`), status.latency[op].sum_us / 1e6);
-  }
-  const values = [...samples.values()];
-  for (const name of COUNTER_NAMES) t.true(values.includes(status[name]), name);
+  t.deepEqual(differences(status, parseMetrics(text).samples, Date.now()), []);
+  t.like(status, { dirty_bytes: 0, writeback_pending_bytes: 0, dirty_since_ms: null, clean_in_s: null });
+  t.true(status.writes > 0 && status.write_misses > 0 && status.flushes > 0 && status.read_bytes > 0);
+  // The table has the same figures, and how long ago things were, in whole seconds.
+  const startMs = Date.now();
+  const table = await gateway.ok('status', gateway.mountpoint);
+  const moments = Array.from({ length: Math.ceil((Date.now() - startMs) / 100) + 1 }, (_, at) => startMs + at * 100);
+  t.true(
+    moments.some((nowMs) => statusTable(status, nowMs) === table),
+    `${table}\nis not\n${statusTable(status)}`,
+  );
   // Requests were timed: reads from the backing device and flushes one by one, on whatever thread.
   t.is(status.latency.flush.count, status.flushes);
   t.true(status.ksets_closed > 0);
@@ -139,6 +138,31 @@ mountTest(
     t.false((await gateway.status()).writeback_paused);
   },
 );
+
+mountTest('what is written over again and again is dirty once, and a hit each time', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: 8 * MIB });
+  await gateway.ok('message', gateway.mountpoint, 'writeback', 'pause');
+  const rounds = 16;
+  for (let round = 0; round < rounds; round++) await write(gateway, 0, pattern(MIB, round));
+  const status = await gateway.status();
+  t.is(status.dirty_bytes, MIB);
+  // More than the volume has. The kernel may write a page twice.
+  t.true(status.writeback_pending_bytes >= rounds * MIB);
+  t.true(status.write_hits >= rounds - 1 && status.write_misses > 0, `${status.write_hits} hits, ${status.write_misses} misses`);
+  t.regex(
+    await gateway.ok('status', gateway.mountpoint),
+    /^dirty +1 MiB not on the backing device yet \(16(?:\.\d)? MiB of writes to write back\)/m,
+  );
+  await gateway.umount();
+  t.like(JSON.parse(await gateway.ok('--json', 'status', gateway.cache)), {
+    dirty_bytes: MIB,
+    writeback_pending_bytes: status.writeback_pending_bytes,
+  });
+  await gateway.mount();
+  t.like(await gateway.status(), { dirty_bytes: MIB });
+  await gateway.ok('flush', gateway.mountpoint);
+  t.like(await gateway.status(), { dirty_bytes: 0, writeback_pending_bytes: 0 });
+});
 
 mountTest('umount --flush writes back although it is paused', undefined, async (t) => {
   const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
