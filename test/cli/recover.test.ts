@@ -34,7 +34,7 @@ for (const expected of goldenExpectations) {
       const { cachePath, backingPath } = golden(t, expected.name);
       const cacheHash = hashOf(cachePath);
       const dry = await pcache('--json', 'recover', cachePath, backingPath, '--dry-run');
-      t.is(dry.stderr, '');
+      t.is(dry.stderr.replaceAll(/^\{"progress":.*\n/gm, ''), '');
       t.is(dry.status, 0);
       t.is(hashOf(cachePath), cacheHash);
       t.is(hashOf(backingPath), expected.backing_sha256);
@@ -44,7 +44,8 @@ for (const expected of goldenExpectations) {
       t.is(Number(plan?.ranges) > 0, isDirty);
 
       const first = await pcache('--json', 'recover', cachePath, backingPath);
-      t.is(first.stderr, '');
+      // On a machine that has much else to do it says how far it is.
+      t.is(first.stderr.replaceAll(/^\{"progress":.*\n/gm, ''), '');
       t.is(first.status, 0);
       t.is(hashOf(backingPath), expected.volume_sha256);
       t.like(linesOf(first)[0], { dry_run: false, dirty_bytes: 0 });
