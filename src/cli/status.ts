@@ -62,9 +62,19 @@ async function statusOf(path: string, output: Output): Promise<StatusSnapshot | 
           : `Its log is ${failure.log}; pcache check says what state the cache is in.`,
     });
   }
-  // Loaded only here: it maps the device.
-  const { readIdleStatus } = await import('../gateway/idle-status.js');
-  return readIdleStatus(path);
+  return idleStatus(path, output);
+}
+
+async function idleStatus(path: string, output: Output): Promise<IdleStatus> {
+  // Loaded only here: what maps the device, and what reads a log that may be long.
+  const { openCacheDevice } = await import('../device/mapped-cache-device.js');
+  const { runTask } = await import('./task.js');
+  const device = openCacheDevice(path, { readOnly: true });
+  try {
+    return await runTask('idleStatus', { cache: device.handle }, { output, interrupted: () => `${path} is as it was` });
+  } finally {
+    device.close();
+  }
 }
 
 /** The gateway that serves this mount point or this cache; undefined if it is the path of something that nobody serves. */

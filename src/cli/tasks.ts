@@ -12,6 +12,8 @@ import type { TellProgress } from '../cache/tell-progress.js';
 import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
 import { attachCacheDevice } from '../device/mapped-cache-device.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
+import { idleStatusOf } from '../gateway/idle-status.js';
+import type { IdleStatus } from '../gateway/status.js';
 import { aboutCache } from './cache-file.js';
 import { makeCache } from './format-cache.js';
 import { openToRecover, readIn, salvage } from './recover-tasks.js';
@@ -38,7 +40,20 @@ export interface InspectLogTask {
   readonly cache: CacheDeviceHandle;
 }
 
-export const tasks = { check, planRepair: planRepairOf, inspectLog: inspectLogOf, format: makeCache, readIn, openToRecover, salvage };
+export interface IdleStatusTask {
+  readonly cache: CacheDeviceHandle;
+}
+
+export const tasks = {
+  check,
+  planRepair: planRepairOf,
+  inspectLog: inspectLogOf,
+  idleStatus,
+  format: makeCache,
+  readIn,
+  openToRecover,
+  salvage,
+};
 
 export type Tasks = typeof tasks;
 
@@ -53,4 +68,8 @@ function planRepairOf({ copy, forgetLostHeader = false }: PlanRepairTask, { tell
 
 function inspectLogOf({ cache }: InspectLogTask, { tell }: TaskContext): InspectedLog | undefined {
   return aboutCache(cache.path, () => inspectLog(inspectMedia(attachCacheDevice(cache)), tell));
+}
+
+function idleStatus({ cache }: IdleStatusTask, { tell }: TaskContext): IdleStatus {
+  return aboutCache(cache.path, () => idleStatusOf(attachCacheDevice(cache), cache.path, tell));
 }
