@@ -15,18 +15,27 @@ import { VolumeIo } from '../../src/gateway/volume-io.js';
 import { SECTOR_BYTES, SUBTREE_BYTES } from '../../src/media/layout.js';
 import { bootIdOf } from '../support/model-rig.js';
 import { SimCacheDevice, createBacking, createMedia, windowBacking } from '../support/sim-media.js';
+import type { SimMediaState } from '../support/sim-media.js';
 import { StressWord, stamp, stampProblem } from '../support/stress-thread.js';
 import type { StressStart } from '../support/stress-thread.js';
 
 const USERS = 3;
 const SECTORS = 192;
-const SEGMENT_DATA_BYTES = 48 * 1024;
 const ROUND_MS = 350;
 
+interface StressOptions {
+  readonly dataCrc?: boolean;
+  readonly segments?: number;
+  readonly segmentDataBytes?: number;
+  /** Threads that read in order, and ahead. */
+  readonly readers?: number;
+  readonly seed?: number;
+}
+
 class Stress {
-  readonly media = createMedia(8, SEGMENT_DATA_BYTES);
+  readonly media: SimMediaState;
+  readonly readers: number;
   readonly backing = createBacking(2 * SUBTREE_BYTES, SUBTREE_BYTES - (SECTORS / 2) * SECTOR_BYTES, SECTORS * SECTOR_BYTES);
-  readonly device = new SimCacheDevice(this.media);
   readonly words = ints(StressWord.count);
   readonly issued = ints(USERS + 1);
   readonly acknowledged = ints((USERS + 1) * SECTORS);
@@ -34,7 +43,12 @@ class Stress {
   readonly text = new SharedArrayBuffer(4096);
   boot = 1;
 
-  constructor(dataCrc: boolean) {
+  readonly device: SimCacheDevice;
+
+  constructor({ dataCrc = false, segments = 8, segmentDataBytes = 48 * 1024, readers = 0 }: StressOptions) {
+    this.media = createMedia(segments, segmentDataBytes);
+    this.device = new SimCacheDevice(this.media);
+    this.readers = readers;
     for (const buffer of [this.backing.volatile, this.backing.durable]) {
       const bytes = new Uint8Array(buffer);
       for (let sector = 0; sector < SECTORS; sector++) stamp(bytes, sector * SECTOR_BYTES, 0, 0, sector);
@@ -49,20 +63,28 @@ class Stress {
       adopt: false,
       bootId: bootIdOf(this.boot),
       writers: USERS,
-      counterSlices: USERS + 3,
+      counterSlices: USERS + 3 + this.readers,
       readOnly: false,
       newUuid: new Uint8Array(16).fill(9),
       nowMs: 1_700_000_000_000,
       clock: () => performance.now(),
     });
-    return { ...opened, shared: { ...opened.shared, segmentDataBytes: SEGMENT_DATA_BYTES } };
+    return { ...opened, shared: { ...opened.shared, segmentDataBytes: this.media.segmentDataBytes } };
   }
 
   /** Lets the threads work for a while, then ends them: in order, or wherever they are. Returns what one of them found wrong. */
   async round(opened: OpenedCache, seed: number, isKill: boolean): Promise<string | undefined> {
     this.words[StressWord.stop] = 0;
+    this.words[StressWord.started] = 0;
+    // Whoever held it may have been ended.
+    this.words[StressWord.deviceLock] = 0;
     const { media, backing, words, issued, acknowledged, flushed, text } = this;
-    const roles = [...Array.from({ length: USERS }, () => 'user' as const), 'log' as const, 'background' as const];
+    const roles: StressStart['role'][] = [
+      ...new Array<'user'>(USERS).fill('user'),
+      'log',
+      'background',
+      ...new Array<'reader'>(this.readers).fill('reader'),
+    ];
     const workers = roles.map((role, index) => {
       const self = index + 1;
       const start: StressStart = {
@@ -85,6 +107,10 @@ class Stress {
     );
     const before = this.words[StressWord.operations]!;
     try {
+      // A thread that is ended while it loads native code takes the process with it.
+      const areStarted = (): boolean => Atomics.load(words, StressWord.started) === roles.length;
+      for (let waited = 0; waited < 1200 && !areStarted(); waited++) await sleep(50);
+      if (!areStarted()) throw new Error('a thread does not start');
       for (let waited = 0; waited < 100 && Atomics.load(words, StressWord.operations) < before + 200; waited++) await sleep(50);
       await sleep(ROUND_MS * seededRandom(seed)());
       if (!isKill) {
@@ -127,11 +153,12 @@ function ints(length: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(length * 4));
 }
 
-async function stress(t: ExecutionContext, dataCrc: boolean): Promise<void> {
-  const world = new Stress(dataCrc);
+async function stress(t: ExecutionContext, options: StressOptions = {}): Promise<Stress> {
+  const world = new Stress(options);
+  const { seed = 0 } = options;
   for (const [round, ending] of (['kill', 'loss of power', 'kill', 'end'] as const).entries()) {
     const opened = world.open();
-    t.is(await world.round(opened, round * 100 + (dataCrc ? 50 : 0), ending !== 'end'), undefined);
+    t.is(await world.round(opened, round * 100 + seed, ending !== 'end'), undefined);
     if (ending === 'loss of power') {
       world.device.losePower(seededRandom(round));
       world.boot++;
@@ -142,15 +169,26 @@ async function stress(t: ExecutionContext, dataCrc: boolean): Promise<void> {
     t.is(world.check(after, world.acknowledged), undefined, `after round ${round}: ${ending}`);
   }
   t.log(`${world.words[StressWord.operations]!} operations, ${world.issued.reduce((a, b) => a + b)} of them writes`);
+  return world;
 }
 
 test.serial('threads that run freely, and die anywhere, leave what was acknowledged', async (t) => {
-  await stress(t, false);
+  await stress(t);
 });
 
 test.serial('threads that run freely, and die anywhere, leave what was acknowledged (data CRC on)', async (t) => {
-  await stress(t, true);
+  await stress(t, { dataCrc: true, seed: 50 });
 });
+
+test.serial(
+  'readers in order, whose next ranges are read ahead, see what was acknowledged while all is collected and reused',
+  async (t) => {
+    const world = await stress(t, { segments: 16, segmentDataBytes: 12 * 1024, readers: 2, seed: 70 });
+    const { words } = world;
+    t.log(`${words[StressWord.reads]!} reads in order`);
+    t.true(words[StressWord.reads]! > 0);
+  },
+);
 
 test('a sector that is torn, older than what was acknowledged, of another place or of nobody is noticed', (t) => {
   const issued = Int32Array.of(0, 7);

@@ -18,7 +18,7 @@ import { Maintenance } from '../../src/gateway/maintenance.js';
 import { VolumeIo } from '../../src/gateway/volume-io.js';
 import { WritebackPace } from '../../src/gateway/writeback-pace.js';
 import { CachePaceSignals } from '../../src/gateway/writeback-signals.js';
-import { SECTOR_BYTES, SUBTREE_BYTES } from '../../src/media/layout.js';
+import { PAGE_BYTES, SECTOR_BYTES, SUBTREE_BYTES } from '../../src/media/layout.js';
 import { epoch, signal } from '../../src/shared/event-word.js';
 import { observeLocks } from '../../src/shared/mutex.js';
 import { plantInThread, rememberClasses } from './sim-bugs.js';
@@ -225,7 +225,7 @@ class User {
   readonly #life: SimLife;
   readonly #cache: Cache;
   readonly #io: VolumeIo;
-  readonly #ranges: SimRanges;
+  readonly #ranges: SimRanges<number>;
   readonly #buffer: Uint8Array;
 
   constructor(given: SimLife, cache: Cache, backing: BackingDevice) {
@@ -237,7 +237,16 @@ class User {
         turns.waitForEvent(Word.roomEvent, seenEpoch, ROOM_TICK_MS);
       },
     });
-    this.#ranges = new SimRanges(cache, backing, turns, events, given.backing.windowStart, given.backing.volatile.byteLength);
+    const { windowStart, volatile } = given.backing;
+    // By thread, not by chance: before the first turn nobody may draw.
+    const window = {
+      startBytes: windowStart,
+      lengthBytes: volatile.byteLength,
+      alignmentBytes: start.self % 2 === 0 ? SECTOR_BYTES : PAGE_BYTES,
+    };
+    this.#ranges = new SimRanges(cache, backing, window, turns, (began, offset, bytes) => {
+      events.add(EventKind.read, [began, offset, bytes.length], bytes);
+    });
     this.#buffer = new Uint8Array(given.bytesMax + SECTOR_BYTES);
   }
 
@@ -292,7 +301,7 @@ class User {
   #read(): void {
     const { offset, length } = this.#range(1);
     if (turns.pick(100) < this.#life.ranges) {
-      this.#ranges.read(offset, length);
+      this.#ranges.read(events.tick, offset, length);
       return;
     }
     const began = events.tick;

@@ -1,21 +1,24 @@
-// A thread that works on a shared cache as fast as it can, with real locks and real waits: a user of the volume that checks what it reads, the log worker or
-// the background worker. It ends when it is told to, or is terminated wherever it stands.
+// A thread that works on a shared cache as fast as it can, with real locks and real waits: a user of the volume that checks what it reads, one that
+// reads in order with much under way (`SimRanges`), the log worker or the background worker. It ends when it is told to, or is terminated wherever it stands.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { Cache } from '../../src/cache/cache.js';
 import { Word } from '../../src/cache/shared-state.js';
 import type { CacheShared } from '../../src/cache/shared-state.js';
+import type { BackingDevice } from '../../src/device/device.js';
 import { seededRandom } from '../../src/device/seeded-random.js';
 import { BackgroundWork } from '../../src/gateway/background-work.js';
 import { Maintenance } from '../../src/gateway/maintenance.js';
 import { VolumeIo } from '../../src/gateway/volume-io.js';
-import { SECTOR_BYTES } from '../../src/media/layout.js';
+import { PAGE_BYTES, SECTOR_BYTES } from '../../src/media/layout.js';
 import { epoch, signal, wait } from '../../src/shared/event-word.js';
+import { lock, unlock } from '../../src/shared/mutex.js';
 import { SimCacheDevice, windowBacking } from './sim-media.js';
+import { SimRanges } from './sim-ranges.js';
 import type { SimBackingState, SimMediaState } from './sim-media.js';
 
 /** Words that all threads share. */
-export const StressWord = { stop: 0, hasProblem: 1, operations: 2, count: 16 } as const;
+export const StressWord = { stop: 0, hasProblem: 1, operations: 2, reads: 3, deviceLock: 4, started: 5, count: 16 } as const;
 const WAIT_MS = 50;
 const SECTORS_MAX = 24;
 const STAMP_WORDS = 4;
@@ -23,7 +26,7 @@ const STAMP_WORDS = 4;
 export interface StressStart {
   /** Users are numbered from 1; 0 is what the volume held before. */
   readonly self: number;
-  readonly role: 'user' | 'log' | 'background';
+  readonly role: 'user' | 'reader' | 'log' | 'background';
   readonly seed: number;
   readonly shared: CacheShared;
   readonly media: SimMediaState;
@@ -63,10 +66,24 @@ export function stampProblem(
   return undefined;
 }
 
+/** A device's sector is never half old, half new, as memory that is copied would be. */
+function wholeSectors(device: BackingDevice, words: Int32Array): BackingDevice {
+  const alone = (action: () => void): void => {
+    lock(words, StressWord.deviceLock);
+    action();
+    unlock(words, StressWord.deviceLock);
+  };
+  return {
+    ...device,
+    read: (...range) => alone(() => device.read(...range)),
+    write: (...range) => alone(() => device.write(...range)),
+  };
+}
+
 function run(start: StressStart): void {
   const { self, role, shared, media, words, acknowledged, flushed, issued } = start;
   const cache = new Cache(shared, new SimCacheDevice(media), self, self, () => performance.now());
-  const backing = windowBacking(start.backing);
+  const backing = wholeSectors(windowBacking(start.backing), words);
   const isStopped = (): boolean => Atomics.load(words, StressWord.stop) !== 0;
   const { words: cacheWords } = shared;
   if (role === 'log') {
@@ -93,11 +110,14 @@ function run(start: StressStart): void {
     }
     return;
   }
+  if (role === 'reader') {
+    readInOrder(start, cache, backing, isStopped);
+    return;
+  }
   const random = seededRandom(start.seed);
   const sectors = start.backing.volatile.byteLength / SECTOR_BYTES;
   const io = new VolumeIo(cache, backing, { waitForRoom: (seen) => void wait(cacheWords, Word.roomEvent, seen, WAIT_MS) });
   const buffer = new Uint8Array(SECTORS_MAX * SECTOR_BYTES);
-  const before = new Int32Array(issued.length * SECTORS_MAX);
   while (!isStopped()) {
     const count = 1 + Math.floor(random() * (random() < 0.2 ? SECTORS_MAX : 4));
     const first = Math.floor(random() * (sectors - count));
@@ -110,13 +130,10 @@ function run(start: StressStart): void {
       io.write(offset, count * SECTOR_BYTES, buffer, 0);
       for (let index = 0; index < count; index++) Atomics.store(acknowledged, self * sectors + first + index, number);
     } else if (choice < 0.97) {
-      for (let user = 0; user < issued.length; user++) {
-        for (let index = 0; index < count; index++)
-          before[user * SECTORS_MAX + index] = Atomics.load(acknowledged, user * sectors + first + index);
-      }
+      const before = acknowledgedIn(start, first, count);
       io.read(offset, count * SECTOR_BYTES, buffer, 0);
       for (let index = 0; index < count; index++) {
-        const problem = stampProblem(buffer, index * SECTOR_BYTES, first + index, issued, (user) => before[user * SECTORS_MAX + index]!);
+        const problem = stampProblem(buffer, index * SECTOR_BYTES, first + index, issued, (user) => before[user * count + index]!);
         if (problem !== undefined) throw new Error(`a read: ${problem}`);
       }
     } else {
@@ -133,8 +150,48 @@ function run(start: StressStart): void {
   }
 }
 
+/** By user, then by sector of a range: its last write there that is acknowledged by now. */
+function acknowledgedIn({ acknowledged, issued, backing }: StressStart, first: number, count: number): Int32Array {
+  const sectors = backing.volatile.byteLength / SECTOR_BYTES;
+  const numbers = new Int32Array(issued.length * count);
+  for (let at = 0; at < numbers.length; at++) {
+    numbers[at] = Atomics.load(acknowledged, Math.floor(at / count) * sectors + first + (at % count));
+  }
+  return numbers;
+}
+
+/** Reads on and on from some place, then from another; what comes next is read ahead meanwhile. */
+function readInOrder(start: StressStart, cache: Cache, backing: BackingDevice, isStopped: () => boolean): void {
+  const { words, issued } = start;
+  const { windowStart, volatile } = start.backing;
+  const random = seededRandom(start.seed);
+  const pick = (below: number): number => Math.floor(random() * below);
+  const window = { startBytes: windowStart, lengthBytes: volatile.byteLength, alignmentBytes: PAGE_BYTES };
+  const choices = { random, pick, step: () => undefined };
+  const ranges = new SimRanges<Int32Array>(cache, backing, window, choices, (before, offset, bytes) => {
+    const count = bytes.length / SECTOR_BYTES;
+    const whole = bytes.slice();
+    for (let index = 0; index < count; index++) {
+      const sector = offset / SECTOR_BYTES + index;
+      const problem = stampProblem(whole, index * SECTOR_BYTES, sector, issued, (user) => before[user * count + index]!);
+      if (problem !== undefined) throw new Error(`a read in order: ${problem}`);
+    }
+    Atomics.add(words, StressWord.reads, 1);
+  });
+  const sectors = volatile.byteLength / SECTOR_BYTES;
+  for (let at = 0; !isStopped();) {
+    const count = Math.min(1 + pick(8), sectors - at);
+    ranges.read(acknowledgedIn(start, at, count), at * SECTOR_BYTES, count * SECTOR_BYTES);
+    ranges.goOn();
+    at += count;
+    if (at === sectors || pick(20) === 0) at = pick(sectors);
+  }
+  ranges.finish();
+}
+
 if (parentPort !== null) {
   const start = workerData as StressStart;
+  Atomics.add(start.words, StressWord.started, 1);
   try {
     run(start);
   } catch (error) {
