@@ -14,6 +14,19 @@ const shapes: readonly Partial<Shape>[] = [
   { segments: 6, segmentKib: 12, windowKib: 24, users: 3, stalls: 3000, stallMs: 20_000, operations: 400, looks: 0.1 },
   { segmentKib: 12, writes: 50, flushes: 45, operations: 300, looks: 0.2 },
   { users: 3, operations: 8, flushes: 40, writes: 50 },
+  {
+    segments: 16,
+    segmentKib: 12,
+    windowKib: 24,
+    gcPercent: 0,
+    users: 3,
+    looks: 0.5,
+    writes: 20,
+    reads: 70,
+    operations: 200,
+    ranges: 100,
+    fine: 100,
+  },
 ];
 
 export const interleavingPart: Part = {
