@@ -16,7 +16,7 @@ import { PcacheError, messageOf } from '../src/errors.js';
 import { connectionNumber } from '../src/fuse/connection.js';
 import { mountFuse } from '../src/fuse/mount.js';
 import { createRequestSlots, lockRequestSlots } from '../src/fuse/request-slots.js';
-import { negotiate, queueDescriptors, setNonBlocking } from '../src/fuse/session.js';
+import { negotiate, setNonBlocking, workerDescriptors, type WorkerDescriptors } from '../src/fuse/session.js';
 import type { EngineOptions } from '../src/gateway/engine.js';
 import { parseMountOptions } from '../src/gateway/mount-options.js';
 import { EXIT_FAILED, exitWithoutThreads } from '../src/gateway/process-exit.js';
@@ -44,7 +44,7 @@ async function serve(mountpoint: string, memory: NullImageMemory, transport: str
   try {
     const session = negotiate(fd, options.transport === 'io-uring');
     if (session.overIoUring !== (options.transport === 'io-uring')) throw new PcacheError('unsupported', 'the kernel offers no rings');
-    const fuseFds = session.overIoUring ? [fd] : queueDescriptors(fd, options.workers);
+    const { fds: fuseFds, eagerFds }: WorkerDescriptors = session.overIoUring ? { fds: [fd] } : workerDescriptors(fd, options.workers);
     // All of an engine's options that decide it.
     const engine: Pick<EngineOptions, 'fuseFds' | 'session' | 'options'> = { fuseFds, session, options };
     const plan = planQueues(engine as EngineOptions);
@@ -55,7 +55,7 @@ async function serve(mountpoint: string, memory: NullImageMemory, transport: str
     const common = { slots, memory, pollUs: options.pollUs, stopWord: new Int32Array(new SharedArrayBuffer(4)) };
     const wakeFd = session.overIoUring ? createWakeEvent() : undefined;
     const threads = Array.from({ length: plan.threads }, (_, index) => {
-      return startThread({ ...common, fd: fuseFds[index % fuseFds.length]!, ring: plan.rings[index], wakeFd });
+      return startThread({ ...common, fd: fuseFds[index % fuseFds.length]!, eagerFd: eagerFds?.[index], ring: plan.rings[index], wakeFd });
     });
     await Promise.all(threads.map(({ ready }) => ready));
     process.stdout.write('serving\n');

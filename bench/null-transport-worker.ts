@@ -12,6 +12,7 @@ import { NullFiles, type NullImageMemory } from './null-files.js';
 
 export interface NullWorkerStart {
   readonly fd: number;
+  readonly eagerFd: number | undefined;
   readonly wakeFd: number | undefined;
   readonly ring: RingStart | undefined;
   readonly pollUs: number;
@@ -25,9 +26,10 @@ export type NullWorkerMessage = 'ready' | { readonly error: string };
 
 const tell = (message: NullWorkerMessage): void => parentPort!.postMessage(message);
 
-const { fd, wakeFd, ring, pollUs, slots, stopWord, memory } = workerData as NullWorkerStart;
+const { fd, eagerFd, wakeFd, ring, pollUs, slots, stopWord, memory } = workerData as NullWorkerStart;
 const options = {
   fd,
+  eagerFd,
   pollUs,
   stopWord,
   slots: new RequestSlots(slots),

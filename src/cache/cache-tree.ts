@@ -31,15 +31,13 @@ import {
   TOKEN_MAX,
 } from './extent.js';
 import { ExtentCursor, Piece } from './extent-cursor.js';
+import { indexOfEndAfter, move } from './extent-search.js';
 import { IndexArena, type IndexArenaState } from './index-arena.js';
 import { addSubtreeStats, type CacheTreeStats } from './cache-tree-stats.js';
 import { createSubtreeRows, SubtreeTable } from './subtree-table.js';
 
 /** In place of flags: no new extent. Beyond the 6 bits that an extent stores. */
 const NOTHING = 1 << 8;
-
-/** Up to this many words a loop is faster than a call of copyWithin. */
-const LOOP_COPY_WORDS = 48;
 
 /** What another thread needs to attach; structured-cloneable. */
 export interface CacheTreeState {
@@ -473,24 +471,4 @@ function checkRange(sector: number, sectors: number): void {
 
 function checkFlags(flags: number): void {
   if ((flags & ~(FLAG_MASK & ~ExtentFlag.empty)) !== 0) throw new PcacheError('internal', `cache tree: ${flags} are no flags of payload`);
-}
-
-/** Index of the first extent that ends after `sector`; `count` if there is none. */
-function indexOfEndAfter(words: Int32Array, base: number, count: number, sector: number): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (endSector(words[base + middle * EXTENT_WORDS]!) > sector) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-/** Moves words [from, end) to start at `to`; the ranges may overlap. */
-function move(words: Int32Array, from: number, end: number, to: number): void {
-  if (from === to || from === end) return;
-  if (end - from > LOOP_COPY_WORDS) words.copyWithin(to, from, end);
-  else if (to < from) for (let i = 0; i < end - from; i++) words[to + i] = words[from + i]!;
-  else for (let i = end - from - 1; i >= 0; i--) words[to + i] = words[from + i]!;
 }

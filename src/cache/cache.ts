@@ -45,8 +45,13 @@ export class Cache {
     this.segments = new SegmentTable(shared, device);
     this.log = new KsetLog(shared, this.segments, device, clock);
     this.records = new CacheRecords(shared, this.segments, device);
-    this.reader = new Reader(shared, this.tree, this.segments);
+    this.reader = this.newReader();
     this.writer = new Writer(shared, this.tree, this.segments, this.log, head, this.counters);
+  }
+
+  /** One more reader for this thread, which holds a range beside that of `reader`. */
+  newReader(): Reader {
+    return new Reader(this.shared, this.tree, this.segments);
   }
 
   /** Bytes in the log that are not on the backing device yet. */

@@ -99,6 +99,7 @@ export const RAMFS_MAGIC = 0x858458f6;
 export const FUSE_SUPER_MAGIC = 0x65735546;
 
 // linux/io_uring.h
+export const IORING_OP_WRITEV = 2;
 export const IORING_OP_FSYNC = 3;
 export const IORING_OP_TIMEOUT = 11;
 export const IORING_OP_ASYNC_CANCEL = 14;

@@ -17,6 +17,15 @@ const ERRNO_LIMIT = 512;
  * @returns 0 if the kernel took it or doesn't want it any more (interrupted, unmounted); else the -errno of the failure, and the caller got EIO
  */
 export function sendAnswer(slot: RequestSlot, result: number): number {
+  const entries = sealAnswer(slot, result);
+  return entries === 0 ? 0 : answerTaken(slot, writev(slot.fd, slot.iovec.address, entries));
+}
+
+/**
+ * Makes the answer ready to be written to the descriptor that the request came from. What is answered in another way, or not at all, is done with then.
+ * @returns how many entries of `slot.iovec` are to be written; 0: none
+ */
+export function sealAnswer(slot: RequestSlot, result: number): number {
   const request = slot.request;
   if (result === NO_REPLY || (request.uniqueLo === 0 && request.uniqueHi === 0)) return 0;
   if (slot.fd === LOCAL_FD) {
@@ -39,7 +48,11 @@ export function sendAnswer(slot: RequestSlot, result: number): number {
     slot.sealForRing(error, smallBytes);
     return 0;
   }
-  const sent = writev(slot.fd, slot.iovec.address, slot.seal(error, smallBytes));
+  return slot.seal(error, smallBytes);
+}
+
+/** What became of an answer: as `sendAnswer` returns. @param sent bytes written or -errno */
+export function answerTaken(slot: RequestSlot, sent: number): number {
   if (sent >= 0 || sent === -errno.ENOENT || sent === -errno.ENODEV) return 0;
   // Data that can't be read (a cache device that was cut short) fails here. The request is most likely ended with EIO already; if it isn't, this does.
   writev(slot.fd, slot.iovec.address, slot.seal(-errno.EIO, 0));

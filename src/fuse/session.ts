@@ -86,6 +86,22 @@ export function queueDescriptors(fd: number, count: number): number[] {
   return fds;
 }
 
+export interface WorkerDescriptors {
+  /** See `queueDescriptors`. */
+  readonly fds: readonly number[];
+  /** As many again that do not block (`QueueOptions.eagerFd`); undefined if not all could be made. */
+  readonly eagerFds?: readonly number[] | undefined;
+}
+
+/** The descriptors that queue workers serve best with. */
+export function workerDescriptors(fd: number, workers: number): WorkerDescriptors {
+  const all = queueDescriptors(fd, 2 * workers);
+  if (all.length < 2 * workers) return { fds: all };
+  const eagerFds = all.splice(workers);
+  for (const eagerFd of eagerFds) setNonBlocking(eagerFd);
+  return { fds: all, eagerFds };
+}
+
 /** Has reading of a session's descriptor fail with EAGAIN rather than wait; for all processes that hold it. */
 export function setNonBlocking(fd: number): void {
   fcntl(fd, F_SETFL, constants.O_NONBLOCK);

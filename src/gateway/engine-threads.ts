@@ -242,9 +242,10 @@ class ThreadedEngine implements Engine {
     const { role, index } = kind;
     const queueCount = this.#plan.threads;
     if (role === 'queue') {
-      const { fuseFds } = this.#options;
+      const { fuseFds, eagerFds } = this.#options;
       const start: Omit<QueueWorkerStart, 'shared'> = {
         fuseFd: fuseFds[index % fuseFds.length]!,
+        eagerFd: eagerFds?.[index % eagerFds.length],
         files,
         head: index,
         counterSlice: index,

@@ -28,6 +28,8 @@ export interface EngineStart {
    * in progress outlive this process. Empty for transport libfuse, where the engine mounts by itself.
    */
   readonly fuseFds: readonly number[];
+  /** See WorkerDescriptors. */
+  readonly eagerFds?: readonly number[] | undefined;
   /** What INIT settled (the supervisor answered it); undefined for transport libfuse. */
   readonly session: NegotiatedSession | undefined;
   /**
@@ -57,11 +59,13 @@ export const ENGINE_BACKING_PLACE = 1;
 export const ENGINE_FIRST_FUSE_PLACE = 2;
 
 export function withDescriptors(start: EngineStart, fds: readonly number[]): EngineStart {
+  const eagerPlace = ENGINE_FIRST_FUSE_PLACE + start.fuseFds.length;
   return {
     ...start,
     cache: { ...start.cache, fd: fds[ENGINE_CACHE_PLACE]! },
     backing: { ...start.backing, fd: fds[ENGINE_BACKING_PLACE]! },
-    fuseFds: fds.slice(ENGINE_FIRST_FUSE_PLACE),
+    fuseFds: fds.slice(ENGINE_FIRST_FUSE_PLACE, eagerPlace),
+    eagerFds: start.eagerFds === undefined ? undefined : fds.slice(eagerPlace),
   };
 }
 

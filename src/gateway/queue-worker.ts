@@ -13,6 +13,7 @@ import type { VolumeFilesOptions } from './volume-files.js';
 
 export interface QueueWorkerStart extends DataThreadStart {
   readonly fuseFd: number;
+  readonly eagerFd: number | undefined;
   readonly files: VolumeFilesOptions;
   /** With transport io-uring. */
   readonly ring: RingStart | undefined;
@@ -34,6 +35,7 @@ const thread = new DataThread(start);
 const fileSystem = new VolumeFiles(thread, start.files);
 const options = {
   fd: start.fuseFd,
+  eagerFd: start.eagerFd,
   pollUs: start.pollUs,
   slots: thread.slots,
   fileSystem,

@@ -15,6 +15,10 @@ export class RequestTimes implements RequestTimer {
     this.#recorder = new LatencyRecorder(state, thread);
   }
 
+  get isTiming(): boolean {
+    return this.#recorder.isTiming;
+  }
+
   arrive(): void {
     this.#recorder.arrive();
   }

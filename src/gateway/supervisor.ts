@@ -17,7 +17,7 @@ import { connectionNumber } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { whyNoRings } from '../fuse/ring-support.js';
-import { negotiate, queueDescriptors } from '../fuse/session.js';
+import { negotiate, workerDescriptors, type WorkerDescriptors } from '../fuse/session.js';
 import { errorOfBody, type ControlErrorBody } from './control-protocol.js';
 import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type EngineStart, type KeptState } from './engine.js';
 import { EngineChild } from './engine-child.js';
@@ -74,8 +74,7 @@ export interface SupervisorParts {
 /** While an end is wanted and the volume is in use. */
 const UNMOUNT_RETRY_MS = 1000;
 
-interface FuseSession {
-  readonly fds: readonly number[];
+interface FuseSession extends WorkerDescriptors {
   readonly negotiated: NegotiatedSession;
 }
 
@@ -252,7 +251,7 @@ export class Supervisor {
       this.#log.warn(this.#note);
     }
     // Beside rings, a descriptor has little to do.
-    if (!negotiated.overIoUring) this.#session = { negotiated, fds: queueDescriptors(fd, plan.options.workers) };
+    if (!negotiated.overIoUring) this.#session = { negotiated, ...workerDescriptors(fd, plan.options.workers) };
     this.#connection = connectionNumber(plan.mountpoint);
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
@@ -260,6 +259,7 @@ export class Supervisor {
   #startEngine(engine: EngineChild): void {
     const plan = this.#plan;
     const fuseFds = this.#session?.fds ?? [];
+    const { eagerFds } = this.#session ?? {};
     this.#engine = engine;
     engine.onMessage = (message) => this.#hear(engine, message);
     const start: EngineStart = {
@@ -268,6 +268,7 @@ export class Supervisor {
       mountpoint: plan.mountpoint,
       mountKind: plan.mountKind,
       fuseFds: fuseFds.map((_, index) => ENGINE_FIRST_FUSE_PLACE + index),
+      eagerFds: eagerFds?.map((_, index) => ENGINE_FIRST_FUSE_PLACE + fuseFds.length + index),
       session: this.#session?.negotiated,
       resume: this.#engineRestarts > 0,
       predecessors: [...this.#engines].map(({ pid, startTicks }) => ({ pid, startTicks })),
@@ -278,7 +279,7 @@ export class Supervisor {
       kept: this.#kept,
     };
     const { logLevel, logFormat, logFile } = plan;
-    const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds];
+    const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds, ...(eagerFds ?? [])];
     engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat, logFile }, fds);
     this.#engines.add(engine);
     void engine.programStopped().then(() => this.#engineStopped(engine));
@@ -370,7 +371,7 @@ export class Supervisor {
     await this.#first.child.ended;
     await this.#spares.end();
     await Promise.all([...this.#engines].map((engine) => engine.ended));
-    for (const fd of this.#session?.fds ?? []) closeSync(fd);
+    for (const fd of [...(this.#session?.fds ?? []), ...(this.#session?.eagerFds ?? [])]) closeSync(fd);
     this.#backing?.close();
     this.#cache?.close();
     if (this.#entry !== undefined) removeEntry(this.#paths, { log: logMatters ? 'keep' : 'remove' });

@@ -4,7 +4,8 @@
 //
 // Hot paths: `read` allocates nothing, `write` one number, the address it copies to (test/gateway/allocation.test.ts).
 
-import { PieceKind } from '../cache/piece-list.js';
+import { PieceKind, type PieceList } from '../cache/piece-list.js';
+import type { Reader } from '../cache/reader.js';
 import { Word } from '../cache/shared-state.js';
 import { errno } from '../device/errno-codes.js';
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, SEEK_DATA, SEEK_HOLE } from '../device/linux-constants.js';
@@ -67,6 +68,10 @@ export class VolumeFiles implements FileSystem {
   readonly #volumeNodeid: number;
   readonly #volumeBytes: number;
   readonly #textFiles: TextFiles;
+  /** Readers without a range. Answers are sent several at a time, and each has its range pinned until then. */
+  readonly #idleReaders: Reader[] = [];
+  /** By slot: the reader of its answer. */
+  readonly #readers: (Reader | undefined)[];
   readonly #tuple = new Int32Array(3);
   /** Takes what `#touch` reads; it can be seen from outside, so that the reading is not optimised away. */
   readonly touched = new Int32Array(1);
@@ -77,6 +82,7 @@ export class VolumeFiles implements FileSystem {
     this.#volumeNodeid = volumeNodeid(options.kind);
     this.#volumeBytes = thread.shared.cache.volumeBytes;
     this.#textFiles = new TextFiles(thread.shared.textFiles);
+    this.#readers = new Array<Reader | undefined>(thread.slots.handle.count).fill(undefined);
   }
 
   lookup(parent: number, name: string, reply: ReplyBuilder): number {
@@ -148,16 +154,21 @@ export class VolumeFiles implements FileSystem {
     const offset = request.offsetBytes;
     const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
     if (length <= 0) return 0;
-    const { reader, counters } = this.#thread.cache;
+    const { cache } = this.#thread;
+    const { counters } = cache;
+    const reader = this.#idleReaders.pop() ?? cache.newReader();
     const subtree = Math.floor(offset / SUBTREE_BYTES);
     const inSubtree = offset - subtree * SUBTREE_BYTES;
     const inSector = inSubtree % SECTOR_BYTES;
     reader.beginAt(subtree, (inSubtree - inSector) / SECTOR_BYTES, Math.ceil((inSector + length) / SECTOR_BYTES), false);
     if (reader.missingBytes > 0 || reader.corruptBytes > 0) {
       reader.end();
+      this.#idleReaders.push(reader);
       return this.#handOn(this.#thread.misses, slot, 0);
     }
-    this.#addPieces(slot, inSector, length);
+    this.#readers[slot.index] = reader;
+    slot.wantsAfterReply = true;
+    this.#addPieces(slot, reader.pieces, inSector, length);
     counters[COUNTER.reads]! += 1;
     counters[COUNTER.read_bytes]! += length;
     counters[COUNTER.read_hits]! += 1;
@@ -165,12 +176,10 @@ export class VolumeFiles implements FileSystem {
   }
 
   /** Answers from the pinned pieces, all but `skip` bytes of the first: by address, or copied together if there are too many of them. */
-  #addPieces(slot: RequestSlot, skip: number, length: number): void {
-    const { reader, segments } = this.#thread.cache;
-    const { pieces } = reader;
+  #addPieces(slot: RequestSlot, pieces: PieceList, skip: number, length: number): void {
+    const { segments } = this.#thread.cache;
     // What goes through a ring is copied by this process, before it tells the kernel of the answer.
     const mustTouch = slot.ring < 0;
-    slot.wantsAfterReply = true;
     let inPiece = skip;
     let left = length;
     for (let at = 0; at < pieces.count; at++) {
@@ -180,7 +189,7 @@ export class VolumeFiles implements FileSystem {
       if (mustTouch) this.#touch(segments.view(segment).bytes, SEGMENT_DATA_OFFSET + segmentOffset, bytes);
       const address = segments.dataAddresses[segment]! + segmentOffset;
       if (!slot.iovec.addHalves(address | 0, Math.floor(address / 2 ** 32), bytes)) {
-        this.#copyPieces(slot, length);
+        this.#copyPieces(slot, pieces, length);
         return;
       }
       left -= bytes;
@@ -198,10 +207,9 @@ export class VolumeFiles implements FileSystem {
     this.touched[0]! ^= bytes[last]!;
   }
 
-  #copyPieces(slot: RequestSlot, length: number): void {
+  #copyPieces(slot: RequestSlot, pieces: PieceList, length: number): void {
     const offset = slot.request.offsetBytes;
-    const { reader, segments } = this.#thread.cache;
-    const { pieces } = reader;
+    const { segments } = this.#thread.cache;
     for (let at = 0; at < pieces.count; at++) {
       if (pieces.kinds[at] !== PieceKind.cached) continue;
       const pieceStart = pieces.volumeOffsets[at]!;
@@ -270,8 +278,11 @@ export class VolumeFiles implements FileSystem {
     return this.#handOn(this.#thread.writes, slot, 0);
   }
 
-  afterReply(): void {
-    this.#thread.cache.reader.end();
+  afterReply({ index }: RequestSlot): void {
+    const reader = this.#readers[index]!;
+    this.#readers[index] = undefined;
+    reader.end();
+    this.#idleReaders.push(reader);
   }
 
   #handOn(lane: DataThread['writes'] | DataThread['misses'], slot: RequestSlot, progress: number): number {

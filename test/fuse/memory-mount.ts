@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { abortConnection, connectionNumber } from '../../src/fuse/connection.js';
 import type { NegotiatedSession } from '../../src/fuse/init.js';
 import { mountFuse, unmountFuse, type MountRequest } from '../../src/fuse/mount.js';
-import { negotiate, queueDescriptors } from '../../src/fuse/session.js';
+import { negotiate, queueDescriptors, workerDescriptors } from '../../src/fuse/session.js';
 import { PcacheError } from '../../src/errors.js';
 import type { MemoryServerMessage, MemoryServerStart } from './memory-server.js';
 
@@ -21,6 +21,8 @@ export interface MemoryMountOptions {
   readonly workersPerQueue?: number;
   readonly slotCount?: number;
   readonly swallow?: boolean;
+  /** Whether there are descriptors that do not block, for answers that are sent together; default: yes, but not beside rings. */
+  readonly isEager?: boolean;
   /** As QueueOptions. */
   readonly pollUs?: number;
   /** Serve through io_uring; the queues then get what stays on the descriptors. */
@@ -53,6 +55,7 @@ export class MemoryMount {
   readonly volumePath: string;
   readonly session: NegotiatedSession;
   readonly fds: number[];
+  readonly eagerFds: number[];
   readonly errors: string[] = [];
   readonly #options: MemoryMountOptions;
   #server: ChildProcess | undefined;
@@ -69,7 +72,11 @@ export class MemoryMount {
     try {
       const fd = mountFuse({ mountpoint: this.mountpoint, kind, fsName: 'memory', maxReadBytes: 1 << 20, ...options.mount });
       this.session = negotiate(fd, options.ioUring);
-      this.fds = queueDescriptors(fd, options.queues ?? (this.session.overIoUring ? 1 : 2));
+      const queues = options.queues ?? (this.session.overIoUring ? 1 : 2);
+      const isEager = options.isEager ?? !this.session.overIoUring;
+      const { fds, eagerFds } = isEager ? workerDescriptors(fd, queues) : { fds: queueDescriptors(fd, queues) };
+      this.fds = [...fds];
+      this.eagerFds = [...(eagerFds ?? [])];
     } catch (error) {
       rmSync(this.directory, { recursive: true, force: true });
       throw error;
@@ -84,13 +91,15 @@ export class MemoryMount {
       await mount.stop();
       throw error;
     }
-    if (options.letGoOfClones === true) for (const fd of mount.fds.splice(1)) closeSync(fd);
+    if (options.letGoOfClones === true) for (const fd of [...mount.fds.splice(1), ...mount.eagerFds.splice(0)]) closeSync(fd);
     return mount;
   }
 
   /** Starts a server on the descriptors. */
   async serve({ resend = false, swallow = this.#options.swallow ?? false }: { resend?: boolean; swallow?: boolean }): Promise<void> {
-    const server = fork(new URL('./memory-server.js', import.meta.url), { stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...this.fds] });
+    const server = fork(new URL('./memory-server.js', import.meta.url), {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...this.fds, ...this.eagerFds],
+    });
     this.#server = server;
     server.on('message', (message: MemoryServerMessage) => {
       if (message.kind === 'error') this.errors.push(message.text);
@@ -99,6 +108,7 @@ export class MemoryMount {
     const ready = this.message('ready');
     const start: MemoryServerStart = {
       queues: this.fds.length,
+      isEager: this.eagerFds.length > 0,
       workersPerQueue: this.#options.workersPerQueue ?? 1,
       mountpoint: this.mountpoint,
       volumeFile: join(this.directory, 'bytes'),
@@ -167,7 +177,7 @@ export class MemoryMount {
         abortConnection(number);
         unmountFuse(this.mountpoint, { lazy: true });
       }
-      for (const fd of this.fds.splice(0)) closeSync(fd);
+      for (const fd of [...this.fds.splice(0), ...this.eagerFds.splice(0)]) closeSync(fd);
       await this.serverExit();
     } finally {
       this.#server?.kill('SIGKILL');

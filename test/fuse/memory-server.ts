@@ -14,6 +14,8 @@ import type { MemoryWorkerData } from './memory-worker.js';
 
 export interface MemoryServerStart {
   readonly queues: number;
+  /** The queues' descriptors are followed by as many that do not block. */
+  readonly isEager: boolean;
   /** Workers for each queue's descriptor. */
   readonly workersPerQueue: number;
   readonly mountpoint: string;
@@ -62,6 +64,7 @@ function start(options: MemoryServerStart): void {
   const startWorker = (fd: number | undefined, ring?: number): Worker => {
     const workerData: MemoryWorkerData = {
       fd,
+      ...(options.isEager && fd !== undefined ? { eagerFd: fd + options.queues } : {}),
       ...(wakeFd === undefined ? {} : { wakeFd }),
       ...(ring === undefined ? {} : { ring: { number: ring, queues: [ring], depth: RING_DEPTH } }),
       slots,

@@ -12,6 +12,7 @@ export interface MemoryWorkerData {
   /** undefined: answer what others hand on. */
   readonly fd: number | undefined;
   readonly wakeFd?: number;
+  readonly eagerFd?: number;
   /** Serve this ring instead of the descriptor's own queue. */
   readonly ring?: { readonly number: number; readonly queues: readonly number[]; readonly depth: number };
   readonly slots: RequestSlotsHandle;
@@ -39,6 +40,7 @@ function main(data: MemoryWorkerData): void {
   const ready = (): void => parentPort!.postMessage({ ready: true });
   const options = {
     fd: data.fd,
+    eagerFd: data.eagerFd,
     ...(data.pollUs === undefined ? {} : { pollUs: data.pollUs }),
     slots,
     fileSystem,

@@ -202,7 +202,7 @@ class ServedVolume {
     const result = slot.row!.handle(this.#files, slot);
     if (result !== PENDING) {
       sendAnswer(slot, result);
-      if (slot.wantsAfterReply) this.#files.afterReply();
+      if (slot.wantsAfterReply) this.#files.afterReply(slot);
     }
     const answer = await slot.answerLeft();
     if (result === PENDING) this.#takeBack();
