@@ -5,8 +5,10 @@ import { startEarlySupervisor } from '../src/cli/early-supervisor.js';
 // Whoever reads our output may stop reading (`pcache status | head -1`); what is left unsaid was not wanted.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
-    process.exit(0);
+    if (error.code === 'EPIPE') process.exit(0);
+    // A full disk, say. If it is stderr itself there is nobody to tell.
+    if (stream !== process.stderr) process.stderr.write(`pcache: output: ${error.message}\n`);
+    process.exit(1);
   });
 }
 

@@ -88,10 +88,11 @@ function refuseEmpty(command: Command): void {
 }
 
 /** Lets the errors that commander finds say in which command they were found. */
-function nameUsageErrors(command: Command): void {
+function nameUsageErrors(command: Command, name = command.name()): void {
   command.exitOverride((error) => {
-    throw Object.assign(error, { commandName: command.name() });
+    throw Object.assign(error, { commandName: name });
   });
+  for (const part of command.commands) nameUsageErrors(part, `${name} ${part.name()}`);
 }
 
 function unknownCommand(name: string): PcacheError {

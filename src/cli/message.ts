@@ -5,7 +5,7 @@ import { PcacheError } from '../errors.js';
 import { GC_PERCENT_MAX, GC_PERCENT_MIN } from '../media/layout.js';
 import type { ControlQuestion } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
-import { gatewayOf } from './gateway-of.js';
+import { addMountPoint, gatewayOf, type ConfigDirOption } from './gateway-of.js';
 
 const HELP = `
 gc_percent N      Collect garbage when more than this share of the segments is in use, ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}. Kept in the cache.
@@ -20,12 +20,12 @@ const tunings: Readonly<Record<string, (value: string) => Tuning>> = {
   gc_percent: (value) => {
     const percent = /^\d{1,3}$/.test(value) ? Number(value) : NaN;
     if (!(percent >= GC_PERCENT_MIN && percent <= GC_PERCENT_MAX)) {
-      throw new PcacheError('usage', `gc_percent ${value}: not a number from ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}`);
+      throw new PcacheError('usage', `message: gc_percent ${value}: not a number from ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}`);
     }
     return { request: { op: 'message', gc_percent: percent }, result: { gc_percent: percent }, text: `gc_percent is ${percent}` };
   },
   writeback: (value) => {
-    if (value !== 'pause' && value !== 'resume') throw new PcacheError('usage', `writeback ${value}: neither pause nor resume`);
+    if (value !== 'pause' && value !== 'resume') throw new PcacheError('usage', `message: writeback ${value}: neither pause nor resume`);
     return {
       request: { op: 'message', writeback: value },
       result: { writeback_paused: value === 'pause' },
@@ -41,15 +41,15 @@ interface Tuning {
 }
 
 export function define(command: Command, { output }: CommandContext): void {
-  command
-    .argument('<mountpoint>', 'where the volume is mounted')
+  addMountPoint(command)
     .argument('<name>', 'what to tune: gc_percent or writeback')
     .argument('<value>', 'its value, see below')
     .description('Tunes a mounted volume while it runs.')
-    .action(async (mountpoint: string, name: string, value: string) => {
+    .action(async (mountpoint: string, name: string, value: string, { configDir }: ConfigDirOption) => {
       const tuning = Object.hasOwn(tunings, name) ? tunings[name]!(value) : undefined;
-      if (tuning === undefined) throw new PcacheError('usage', `message ${name}: unknown`, { hint: 'There are gc_percent and writeback.' });
-      const { client } = await gatewayOf(mountpoint);
+      if (tuning === undefined)
+        throw new PcacheError('usage', `message: ${name}: unknown`, { hint: 'There are gc_percent and writeback.' });
+      const { client } = await gatewayOf(mountpoint, configDir);
       try {
         await client.request(tuning.request);
         output.result({ mountpoint, ...tuning.result }, () => `${mountpoint}: ${tuning.text}`);

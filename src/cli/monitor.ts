@@ -10,22 +10,21 @@ import type { Endpoint, GatewayEnd } from '../monitor/connection.js';
 import { terminalOf } from '../monitor/look.js';
 import { LATENCY_BOUNDS_US } from '../shared/latency.js';
 import { addExample, type CommandContext } from './command.js';
-import { runningEntryOf } from './gateway-of.js';
+import { addMountPoint, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import { formatSize } from './size.js';
 
 export function define(command: Command, { globals, output }: CommandContext): void {
-  command
-    .argument('<mountpoint>', 'where the volume is mounted')
+  addMountPoint(command)
     .description(
       'Shows on the terminal, once a second, whether the data is safe, how the cache works and what its log does. Keys: f flushes, p pauses ' +
         'or resumes writeback, g changes gc_percent, 1 2 3 switch views, ? helps, q quits. NO_COLOR=1 leaves out the colours.',
     )
-    .action(async (mountpoint: string) => {
+    .action(async (mountpoint: string, { configDir }: ConfigDirOption) => {
       if (globals.json || !process.stdout.isTTY) {
         const why = globals.json ? 'there is no monitor in JSON' : 'the output is not a terminal';
         throw new PcacheError('usage', `monitor: ${why}`, { hint: `pcache status ${mountpoint} --json prints the same figures once.` });
       }
-      const entry = runningEntryOf(mountpoint);
+      const entry = runningEntryOf(await mountPointMeant(mountpoint, configDir));
       // Loaded only here: what draws.
       const { runMonitor } = await import('../monitor/monitor.js');
       const end = await runMonitor({

@@ -15,6 +15,7 @@ import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js'
 import type { MountMessage, MountOutcome, MountPlan, MountProgress, OpeningProgress } from '../gateway/process-messages.js';
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { addExample, type CommandContext } from './command.js';
+import { clearDeadMount } from './dead-mount.js';
 import { takeSupervisor } from './early-supervisor.js';
 import { PCACHE_FILE_SYSTEM_TYPE } from './gateway-of.js';
 import { mountLogOf } from './mount-log.js';
@@ -81,6 +82,7 @@ function collect(value: string, previous: string[] = []): string[] {
 /** Mounts, and returns when the volume can be read; in the foreground, when it is unmounted. Throws PcacheError, and leaves nothing then. */
 export async function mount(context: CommandContext, settings: MountSettings, isForeground: boolean): Promise<void> {
   const mountOptions = parseMountOptions(settings.options);
+  await clearDeadMount(settings.mountpoint, context.output);
   const checked = checkMount(settings.cache, settings.backing, settings.mountpoint, mountOptions.transport);
   await predecessorsGone(checked, context.output);
   refuseIfServed(checked);

@@ -12,23 +12,24 @@ import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway
 import { statusOfAnswer } from '../gateway/status-answer.js';
 import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
-import { connectTo, runningEntryOf } from './gateway-of.js';
+import { connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import { alignColumns, type Output } from './output.js';
 import { formatSize } from './size.js';
 import { statusTable } from './status-table.js';
 
 export function define(command: Command, { output }: CommandContext): void {
   command
-    .argument('[mountpoint-or-cache]', 'a mounted volume, or a cache; without it all mounted volumes are listed')
+    .argument('[mountpoint-or-cache]', 'a mounted volume or its NAME, or a cache; without it all mounted volumes are listed')
+    .option('--config-dir <folder>', 'where NAME.yaml is (default: /etc/pcache)')
     .option('--dm', 'print the line that `dmsetup status` prints for a pcache target')
     .description('Shows the state of a mounted volume, of a cache that nobody uses, or of all mounted volumes.')
-    .action(async (path: string | undefined, options: { dm?: true }) => {
+    .action(async (path: string | undefined, options: ConfigDirOption & { dm?: true }) => {
       if (path === undefined) {
         if (options.dm === true) throw new PcacheError('usage', 'status --dm: needs a mount point or a cache');
         await showAll(output);
         return;
       }
-      const status = await statusOf(path, output);
+      const status = await statusOf(await pathMeant(path, options.configDir), output);
       if (options.dm === true) output.result({ dm_status: dmStatusLine(status) }, () => dmStatusLine(status));
       else output.result(status, () => statusTable(status));
     });
@@ -44,6 +45,16 @@ States:
   idle           nobody serves this cache`,
   );
   addExample(command, 'pcache status /mnt/vol', 'pcache --json status /fast/cache.pmem');
+}
+
+/** As mountPointMeant, but a word that says nothing may be a cache that is not there: whoever opens it says so. */
+async function pathMeant(pathOrName: string, configDir: string | undefined): Promise<string> {
+  try {
+    return await mountPointMeant(pathOrName, configDir);
+  } catch (error) {
+    if (error instanceof PcacheError && error.code === 'not-found') return pathOrName;
+    throw error;
+  }
 }
 
 async function statusOf(path: string, output: Output): Promise<StatusSnapshot | IdleStatus> {

@@ -100,8 +100,14 @@ test('wrong usage is one line, a hint and status 2', async (t) => {
   );
   isRefused(t, await runPcache(['flush', 'a', 'b']), 2, /^pcache: flush: too many arguments/);
   isRefused(t, await runPcache(['status', '--log-level', 'loud']), 2, /loud/);
-  isRefused(t, await runPcache(['message', '/x', 'gc_percent', '91']), 2, /^pcache: gc_percent 91: not a number from 0 to 90\n/);
-  isRefused(t, await runPcache(['message', '/x', 'speed', '9']), 2, /^pcache: message speed: unknown\n/);
+  isRefused(t, await runPcache(['message', '/x', 'gc_percent', '91']), 2, /^pcache: message: gc_percent 91: not a number from 0 to 90\n/);
+  isRefused(t, await runPcache(['message', '/x', 'speed', '9']), 2, /^pcache: message: speed: unknown\n/);
+  isRefused(
+    t,
+    await runPcache(['loop', 'attach']),
+    2,
+    /^pcache: loop attach: missing required argument 'mountpoint'\nhint: pcache loop attach --help /,
+  );
   isRefused(t, await runPcache(['loop', 'attatch', '/x']), 2, /^pcache: loop: unknown command 'attatch'\nhint: Did you mean attach\?\n/);
   isRefused(t, await runPcache(['status', '--dm']), 2, /^pcache: status --dm: needs a mount point or a cache\n/);
 });

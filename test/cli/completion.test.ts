@@ -157,7 +157,7 @@ withShell('bash', 'bash completes mount options one by one, and the values of tr
 
 withShell('bash', 'bash completes where volumes are mounted, blanks and all', async (t) => {
   const at = await makeScript(t, 'bash');
-  t.deepEqual(await inBash(at, 'message', ''), ['/mnt/two words', '/mnt/vol']);
+  t.deepEqual(await inBash(at, 'message', '/'), ['/mnt/two words', '/mnt/vol']);
   for (const command of ['umount', 'flush', 'loop attach', 'loop detach']) {
     t.deepEqual(await inBash(at, ...command.split(' '), '/'), ['/mnt/two words', '/mnt/vol'], command);
   }
@@ -168,7 +168,7 @@ withShell('bash', 'bash completes where volumes are mounted, blanks and all', as
 
 withShell('bash', 'bash completes names of configurations where one can be mounted, or stands for a mount', async (t) => {
   const at = await makeScript(t, 'bash');
-  for (const command of ['umount', 'flush', 'loop attach', 'loop detach']) {
+  for (const command of ['umount', 'flush', 'message', 'monitor', 'loop attach', 'loop detach']) {
     const offered = await inBash(at, ...command.split(' '), '');
     t.deepEqual(offered.sort(), ['/mnt/two words', '/mnt/vol', 'builds', 'images'], command);
   }

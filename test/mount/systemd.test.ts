@@ -193,6 +193,20 @@ mountTest(
   },
 );
 
+mountTest('a service of which everything was killed at once starts again by itself', noContainedSystemd, async (t) => {
+  const machine = await Machine.start(t);
+  await machine.systemctl('start', UNIT);
+  const bytes = pattern(2 * MIB, 5);
+  await machine.write(bytes);
+  await machine.systemctl('kill', '-s', 'KILL', UNIT);
+  await machine.waitFor('NRestarts', /^[1-9]/);
+  await machine.waitFor('ActiveState', 'active');
+  t.true(await machine.holds(bytes));
+  t.regex(await machine.systemd.ok('journalctl', '-u', UNIT, '-o', 'cat'), /the last daemon was dead; its mount is taken away/);
+  await machine.systemctl('stop', UNIT);
+  await machine.isGone(t);
+});
+
 mountTest('a volume in use outlives the stop, which says by whom, and is gone with its last user', noContainedSystemd, async (t) => {
   const machine = await Machine.start(t, { service: [SOON, 'TimeoutStopSec=3s'] });
   await machine.systemctl('start', UNIT);
