@@ -6,14 +6,18 @@ import { findEntry, isRunning } from '../gateway/runtime-files.js';
 import { PCACHE_FILE_SYSTEM_TYPE } from './gateway-of.js';
 import type { Output } from './output.js';
 
-/** Takes it away, so that a service whose processes were all killed starts again by itself. Leaves everything alone that is not surely dead. */
-export async function clearDeadMount(path: string, output: Output): Promise<void> {
+/**
+ * Takes it away, so that a service whose processes were all killed starts again by itself. Leaves everything alone that is not surely dead.
+ * @returns whether it did
+ */
+export async function clearDeadMount(path: string, output: Output): Promise<boolean> {
   const mountpoint = mountPointName(path);
-  if (mountAt(mountpoint)?.type !== PCACHE_FILE_SYSTEM_TYPE) return;
+  if (mountAt(mountpoint)?.type !== PCACHE_FILE_SYSTEM_TYPE) return false;
   const entry = findEntry(mountpoint);
-  if (entry === undefined || isRunning(entry)) return;
+  if (entry === undefined || isRunning(entry)) return false;
   // Loaded here: it needs the C library, and is needed hardly ever.
   const { unmountFuse } = await import('../fuse/mount.js');
   unmountFuse(mountpoint, { lazy: true });
   output.warn(`${path}: the last daemon was dead; its mount is taken away`);
+  return true;
 }

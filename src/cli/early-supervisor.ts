@@ -42,10 +42,9 @@ function mountsInBackground(args: readonly string[]): boolean {
   return !args.some((arg) => arg === '--foreground' || arg === '--help');
 }
 
-/** Its descriptor 1 is nothing until it has a log; what it says before goes to this command's stderr. */
+/** It leaves this command's process group when it has mounted (supervisor-process.ts). Its descriptor 1 is nothing until it has a log; what it says before goes to this command's stderr. */
 function startSupervisor(): ChildProcess {
   return fork(supervisorMain, [], {
-    detached: true,
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     env: withoutServiceVariables(process.env),

@@ -11,7 +11,7 @@ import { mountAt } from '../fuse/mountinfo.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
 import { withLogAsStderr, type LogTarget } from '../gateway/log-target.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
-import { mountOptionRows, parseMountOptions } from '../gateway/mount-options.js';
+import { mountOptionRows, parseMountOptions, type Transport } from '../gateway/mount-options.js';
 import type { MountMessage, MountOutcome, MountPlan, MountProgress, OpeningProgress } from '../gateway/process-messages.js';
 import { findEntry, isRunning, listEntries, makeRuntimeDirectory, runtimePaths, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { addExample, type CommandContext } from './command.js';
@@ -82,8 +82,7 @@ function collect(value: string, previous: string[] = []): string[] {
 /** Mounts, and returns when the volume can be read; in the foreground, when it is unmounted. Throws PcacheError, and leaves nothing then. */
 export async function mount(context: CommandContext, settings: MountSettings, isForeground: boolean): Promise<void> {
   const mountOptions = parseMountOptions(settings.options);
-  await clearDeadMount(settings.mountpoint, context.output);
-  const checked = checkMount(settings.cache, settings.backing, settings.mountpoint, mountOptions.transport);
+  const checked = await checkAll(settings, mountOptions.transport, context.output);
   await predecessorsGone(checked, context.output);
   refuseIfServed(checked);
   const runtimeDirectory = makeRuntimeDirectory();
@@ -102,6 +101,17 @@ export async function mount(context: CommandContext, settings: MountSettings, is
     await serve(context, plan, log.target, isForeground);
   } catch (error) {
     throw withHintIfUsed(error, checked);
+  }
+}
+
+/** As checkMount, when nothing but the mount of a dead daemon is in the way: that is taken away. */
+async function checkAll({ cache, backing, mountpoint }: MountSettings, transport: Transport, output: Output): Promise<CheckedMount> {
+  try {
+    return checkMount(cache, backing, mountpoint, transport);
+  } catch (error) {
+    const isBusy = error instanceof PcacheError && error.code === 'busy';
+    if (!isBusy || !(await clearDeadMount(mountpoint, output))) throw error;
+    return checkMount(cache, backing, mountpoint, transport);
   }
 }
 

@@ -89,6 +89,7 @@ const cPollInPool = library.func('poll', 'int', ['void *', 'ulong', 'int']) as C
 const cPidfdOpen = library.func('syscall', 'int64_t', ['int64_t', 'int', 'uint']) as Call<[number: N, pid: N, flags: N]>;
 // It returns the target's address, which would be a new number for each call.
 const cMemmove = library.func('memmove', 'void', ['intptr_t', 'intptr_t', 'size_t']) as (target: N, source: N, length: N) => void;
+const cSetsid = library.func('setsid', 'int', []) as Call<[]>;
 const cExit = library.func('_exit', 'void', ['int']) as (status: number) => void;
 const cSetAffinity = library.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as Call<[pid: N, length: N, mask: CallMemory]>;
 const cRecvmsg = library.func('recvmsg', 'int64_t', ['int', 'void *', 'int']) as Call<[fd: N, message: CallMemory, flags: N]>;
@@ -353,6 +354,11 @@ export function eventfd(initial: number, flags: number): number {
 
 export function prctl(option: number, argument: number, second = 0): number {
   return checked(cPrctl(option, argument, second, 0, 0), 'prctl');
+}
+
+/** Leaves the terminal, and begins a session and a process group of its own. Throws EPERM for who leads a group already. */
+export function setsid(): void {
+  checked(cSetsid(), 'setsid');
 }
 
 /** Ends the process at once, whatever its threads are doing: nothing is flushed, no handler runs, nothing is waited for. */

@@ -5,35 +5,22 @@ import { accessSync, constants, lstatSync, readdirSync } from 'node:fs';
 import { errno } from '../device/errno-codes.js';
 import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
-import { canonicalPath, mountAt, readMounts, type MountEntry } from './mountinfo.js';
+import { canonicalPath, mountAt } from './mountinfo.js';
 
 /** The type that findmnt and /proc/mounts show: `fuse.pcache`. */
 export const MOUNT_SUBTYPE = 'pcache';
 
-/** The mount that a path is on, or is. */
-function mountHolding(canonical: string): MountEntry | undefined {
-  const holds = ({ mountpoint }: MountEntry): boolean => `${canonical}/`.startsWith(mountpoint === '/' ? '/' : `${mountpoint}/`);
-  const found = readMounts().filter(holds);
-  const longest = Math.max(...found.map(({ mountpoint }) => mountpoint.length));
-  return found.findLast(({ mountpoint }) => mountpoint.length === longest);
-}
-
 /**
  * Says what is wrong with a mount point before anything else is done. @returns its path without symbolic links
- * Throws PcacheError `not-found`, `permission`, `busy` (already a mount, not empty), `usage` (wrong kind), `unsupported` (an automounter's).
+ * Throws PcacheError `not-found`, `permission`, `busy` (already a mount, not empty), `usage` (wrong kind).
  */
 export function checkMountpoint(path: string, kind: 'directory' | 'file'): string {
   let real: string;
   try {
     real = canonicalPath(path);
     const mounted = mountAt(real);
-    if (mountHolding(real)?.type === 'autofs') {
-      // The kernel lets the automounter's own process group alone mount there, and a gateway has one of its own: it would wait for itself.
-      throw new PcacheError('unsupported', `${path}: an automounter can't mount a pcache volume`, {
-        hint: 'Serve it with pcache@NAME.service, or mount it without automounter.',
-      });
-    }
-    if (mounted !== undefined) {
+    // What an automounter has there is the place for this mount.
+    if (mounted !== undefined && mounted.type !== 'autofs') {
       throw new PcacheError('busy', `${path}: already a mount point (${mounted.type})`, {
         errno: errno.EBUSY,
         ...(mounted.type.startsWith('fuse')

@@ -88,8 +88,8 @@ function requireCache(cache: Looked, backing: Looked): void {
 function checkMountPoint(path: string, files: readonly Looked[]): Pick<CheckedMount, 'mountpoint' | 'mountKind'> {
   const name = mountPointName(path);
   const mounted = mountAt(name);
-  // What is mounted there may hang, so it is not looked at.
-  const kind = mounted === undefined ? kindOf(path, name) : 'directory';
+  // What is mounted there may hang, so it is not looked at. An automounter's place doesn't.
+  const kind = mounted === undefined || mounted.type === 'autofs' ? kindOf(path, name) : 'directory';
   const mountpoint = checkMountpoint(name, kind);
   if (kind === 'file') {
     const stats = lstatSync(mountpoint);

@@ -4,6 +4,9 @@
 // Users wait while this starts, so the engine's process is started first of all, and the supervisor's own program is loaded beside it. A wish to end that comes
 // meanwhile is kept.
 
+import { errno } from '../device/errno-codes.js';
+import { setsid } from '../device/libc.js';
+import { errnoOf } from '../device/system-error.js';
 import { messageOf } from '../errors.js';
 import { errorBody } from './control-protocol.js';
 import { startFirstEngine, type FirstEngine } from './first-engine.js';
@@ -43,6 +46,7 @@ async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorP
   const supervision = new Supervision(
     plan,
     {
+      mounted: leaveGroup,
       opening: ({ phase, doneBytes, totalBytes }) => outcome.progress({ type: 'opening', phase, doneBytes, totalBytes }),
       ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }),
     },
@@ -58,6 +62,19 @@ async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorP
     exitProcess(await supervision.run());
   } catch (error) {
     outcome.tell({ type: 'failed', error: errorBody(error) }, () => exitProcess(EXIT_FAILED));
+  }
+}
+
+/**
+ * From now on a terminal's Ctrl-C is not for this process. It must not come earlier: where an automounter waits for this mount, the kernel lets the automounter's own
+ * process group alone reach the place (fs/autofs), and takes anybody else for one more user who waits.
+ */
+function leaveGroup(): void {
+  try {
+    setsid();
+  } catch (error) {
+    // It was started as the leader of a group.
+    if (errnoOf(error) !== errno.EPERM) throw error;
   }
 }
 

@@ -52,6 +52,8 @@ export interface ReadyFacts {
 export interface SupervisorEvents {
   /** Until the volume can be read for the first time, if that takes long. */
   opening?(progress: OpeningProgress): void;
+  /** What is to be mounted by this process is. */
+  mounted?(): void;
   /** The volume can be read; called once. */
   ready(facts: ReadyFacts): void;
   /** An end was asked for, but these still use the volume; it is unmounted when they are gone. */
@@ -144,6 +146,7 @@ export class Supervisor {
     let outcome: Outcome;
     try {
       this.#open();
+      this.#events.mounted?.();
       this.#tellProtection();
       this.#startEngine(this.#first.child);
       outcome = await finished;
