@@ -2,7 +2,8 @@
 //
 // The order is taken from the moment at which a key was staged, the bytes from what the user wrote, so neither is read off the media. Keys are numbered from
 // 1; version 0 of a sector is what the backing device held at first. "State n" is what the first n keys made of it. A version that key a made and key b
-// replaced is seen in the states from a to b - 1, so whether a content is one state, or one flush and its interval, is two comparisons a sector.
+// replaced is seen in the states from a to b - 1, so whether a content is one state, or one flush and its interval, is two comparisons a sector. A write that
+// has a byte or two of a sector may leave it as it was: versions in a row that are the same count as one, since nobody can tell them apart.
 
 import { SECTOR_BYTES } from '../../src/media/layout.js';
 import { KEY_FLAG_CLEAN } from '../../src/media/cache-key.js';
@@ -40,6 +41,13 @@ interface Span {
   readonly fromSector: number;
   readonly to: number;
   readonly toSector: number;
+}
+
+/** Index of the first of the versions in a row, up to the one at `index`, that have the same bytes. */
+function firstOfSame(versions: readonly Version[], index: number): number {
+  let first = index;
+  while (first > 0 && Buffer.compare(versions[first - 1]!.bytes, versions[index]!.bytes) === 0) first--;
+  return first;
 }
 
 export class SimHistory {
@@ -229,7 +237,7 @@ export class SimHistory {
       let index = versions.length - 1;
       while (index >= 0 && Buffer.compare(versions[index]!.bytes, is) !== 0) index--;
       if (index < 0) return `sector ${sector} holds bytes that nobody wrote there`;
-      const { key } = versions[index]!;
+      const { key } = versions[firstOfSame(versions, index)]!;
       const next = versions[index + 1]?.key ?? Infinity;
       if (key > from) [from, fromSector] = [key, sector];
       if (next < to) [to, toSector] = [next, sector];
@@ -274,12 +282,17 @@ export class SimHistory {
     );
   }
 
-  /** A sector whose newest version in state n is of a key, and where that key has its payload; undefined if the one drawn has none. */
+  /**
+   * A sector whose newest version in state n is of a key, and where that key has its payload; undefined if the one drawn has none, or if an older version,
+   * elsewhere, has the same bytes.
+   */
   payloadIn(count: number, random: () => number): { sector: number; version: Version; sectorsOfKey: number[] } | undefined {
     const sector = Math.floor(random() * this.sectors);
-    const version = this.#versions[sector]!.findLast(({ key }) => key <= count)!;
-    if (version.segment === -1) return undefined;
-    const sectorsOfKey = this.#versions.flatMap((versions, index) => (versions.some(({ key }) => key === version.key) ? [index] : []));
+    const versions = this.#versions[sector]!;
+    const index = versions.findLastIndex(({ key }) => key <= count);
+    const version = versions[index]!;
+    if (version.segment === -1 || firstOfSame(versions, index) !== index) return undefined;
+    const sectorsOfKey = this.#versions.flatMap((others, other) => (others.some(({ key }) => key === version.key) ? [other] : []));
     return { sector, version, sectorsOfKey };
   }
 
@@ -300,11 +313,8 @@ export class SimHistory {
     for (let sector = 0; sector < this.sectors; sector++) {
       const is = backing?.subarray(sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
       const kept = this.#versions[sector]!.filter(({ key }) => key <= count);
-      const oldest = Math.max(
-        0,
-        kept.findLastIndex(({ bytes }) => is !== undefined && Buffer.compare(bytes, is) === 0),
-      );
-      this.#versions[sector] = kept.slice(oldest);
+      const inBacking = kept.findLastIndex(({ bytes }) => is !== undefined && Buffer.compare(bytes, is) === 0);
+      this.#versions[sector] = kept.slice(firstOfSame(kept, Math.max(0, inBacking)));
       this.#seen[sector] = { key: kept.at(-1)!.key, tick };
     }
     this.keys = count;
