@@ -2,7 +2,7 @@
 // the supervisor itself with --foreground. What is to be mounted stands on the command line, or in a configuration file, which the command line goes before.
 
 import type { ChildProcess } from 'node:child_process';
-import { existsSync, rmSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
@@ -210,7 +210,9 @@ async function startInBackground(plan: MountPlan, log: LogTarget, output: Output
     return outcome;
   } catch (error) {
     progress.stop();
-    if (existsSync(ownLog) && statSync(ownLog).size === 0) rmSync(ownLog, { force: true });
+    const left = lstatSync(ownLog, { throwIfNoEntry: false });
+    // What else is in its place is not ours.
+    if (left?.isFile() === true && left.size === 0) rmSync(ownLog, { force: true });
     throw withHintAtLog(error, log.kind === 'file' ? log.path : ownLog);
   } finally {
     clearTimeout(timer);
