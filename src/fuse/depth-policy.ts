@@ -4,8 +4,8 @@
 // Invariants: it begins shallow; deep only after a run of requests that were there without waiting; shallow again when, for a while, most batches had fewer than
 // DEEP_ANSWERS. Each time that was soon, the next run must be twice as long.
 
-/** Requests that must be found together for it to pay. With 4 users who wait for one each, holding back cost a tenth of their rate. */
-const DEEP_ANSWERS = 4;
+/** Requests that must be found together for it to pay: more than a few users who wait for one each. With four of them, holding back cost a tenth of their rate. */
+const DEEP_ANSWERS = 6;
 /** Batches that are large enough count up to so many, small ones down to 0, which is the end. */
 const SCORE_BEGIN = 4;
 const SCORE_MAX = 16;

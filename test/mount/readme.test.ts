@@ -53,10 +53,11 @@ const PREPARE = [
 ];
 /** Writeback is held back, so that there is something that only the cache has. */
 const WRITE = ['pcache message vol writeback pause', 'seq 200000 >numbers', 'cp numbers mnt/numbers', 'sync -f mnt'];
-/** Supervisor, engine and spare; what was a mount is dead then. */
+/** Supervisor, engine and spare; what was a mount is dead then. They are stopped first: whichever of them lived longer would still act on the other's death. */
 const KILL = [
   `pids=$(pcache --json status vol | grep -oE '"(supervisor|engine)_pid": *[0-9]+' | grep -oE '[0-9]+$')`,
   '[ "$(echo $pids | wc -w)" = 2 ]',
+  'kill -STOP $pids',
   'kill -9 $pids',
   'for _ in $(seq 100); do pcache status | grep -q "/vol .*dead" && break; sleep 0.1; done',
   'if timeout 10 ls vol; then false; fi',
