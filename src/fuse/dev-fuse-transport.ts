@@ -8,6 +8,7 @@ import { addressOf, poll, read } from '../device/libc.js';
 import { POLLIN } from '../device/linux-constants.js';
 import { systemError } from '../device/system-error.js';
 import { AnswerBatch } from './answer-batch.js';
+import { carryOut } from './carry-out.js';
 import { DepthPolicy } from './depth-policy.js';
 import { PENDING, type FileSystem } from './file-system.js';
 import { PollPolicy } from './poll-policy.js';
@@ -73,6 +74,8 @@ class QueueWorker {
   readonly #batch: AnswerBatch;
   /** Bytes that the requests of the batch brought and their answers take. */
   #batchBytes = 0;
+  /** The request that came last: the only one that may be timed. */
+  #last: RequestSlot | undefined;
   /** Free slots that this worker keeps. */
   readonly #own: RequestSlot[] = [];
   readonly #given = (slot: RequestSlot, failure: number): void => this.#answered(slot, failure);
@@ -137,19 +140,10 @@ class QueueWorker {
   /** The slot is the batch's then, or was handed on. */
   #serve(slot: RequestSlot, decodeError: number, lengthBytes: number): void {
     const { fileSystem, timer, onError } = this.#options;
-    let result = decodeError;
-    const row = slot.row;
-    if (result === 0 && row !== undefined) {
-      try {
-        result = row.handle(fileSystem, slot);
-      } catch (error) {
-        onError(row.name, error);
-        slot.iovec.clear();
-        result = -errno.EIO;
-      }
-      if (result === PENDING) return;
-    }
+    const result = carryOut(fileSystem, slot, decodeError, onError);
+    if (result === PENDING) return;
     this.#batch.add(slot, result);
+    this.#last = slot;
     this.#batchBytes += lengthBytes + slot.iovec.dataBytes;
     // A request that is timed is answered at once, since its time ends before the next one's begins: where few come, each is.
     const isHeld = this.#reads.depth.isDeep && !this.#batch.isFull && this.#batchBytes < BATCH_BYTES && timer?.isTiming !== true;
@@ -164,7 +158,7 @@ class QueueWorker {
 
   #answered(slot: RequestSlot, failure: number): void {
     const { slots, fileSystem, timer, onError } = this.#options;
-    timer?.answered(slot);
+    if (slot === this.#last) timer?.answered(slot);
     if (failure !== 0) onError(slot.row?.name ?? 'request', systemError('FUSE answer', -failure, 'io'));
     if (slot.wantsAfterReply) fileSystem.afterReply(slot);
     if (this.#own.length < BATCH_ANSWERS && slots.freeCount > SLOTS_FOR_OTHERS) this.#own.push(slot);

@@ -22,6 +22,7 @@ import { systemError } from '../device/system-error.js';
 import { WakeEvent } from '../device/wake-event.js';
 import { PcacheError } from '../errors.js';
 import { sendAnswer } from './answer.js';
+import { carryOut } from './carry-out.js';
 import type { QueueEnd, QueueOptions } from './dev-fuse-transport.js';
 import { NO_REPLY, PENDING } from './file-system.js';
 import type { RequestSlot } from './request-slots.js';
@@ -180,19 +181,10 @@ class RingWorker {
   #serve(slot: RequestSlot): void {
     const { fileSystem, onError, stopWord, timer } = this.#options;
     timer?.arrive();
-    let result = slot.receiveFromRing();
-    const row = slot.row;
-    if (row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) return;
-    if (result === 0 && row !== undefined) {
-      try {
-        result = row.handle(fileSystem, slot);
-      } catch (error) {
-        onError(row.name, error);
-        slot.iovec.clear();
-        result = -errno.EIO;
-      }
-      if (result === PENDING) return;
-    }
+    const decodeError = slot.receiveFromRing();
+    if (slot.row?.touchesData === true && Atomics.load(stopWord, 0) !== 0) return;
+    const result = carryOut(fileSystem, slot, decodeError, onError);
+    if (result === PENDING) return;
     // The kernel sends no such request to a ring; it must not keep the entry if it does.
     sendAnswer(slot, result === NO_REPLY ? -errno.EIO : result);
     timer?.answered(slot);

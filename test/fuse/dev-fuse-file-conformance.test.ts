@@ -1,25 +1,6 @@
 // The conformance suite on /dev/fuse, with a regular file as the mount point.
 
-import test from 'ava';
-import { conformance } from './conformance.js';
-import { MemoryMount, whyNoFuse } from './memory-mount.js';
+import { memoryConformance } from './memory-conformance.js';
+import { whyNoFuse } from './memory-mount.js';
 
-const SIZE_BYTES = 16 << 20;
-
-conformance(test, {
-  name: 'dev-fuse, single file',
-  skip: whyNoFuse(),
-  start: async () => {
-    const mount = await MemoryMount.start({ sizeBytes: SIZE_BYTES, kind: 'file', queues: 1, workersPerQueue: 3 });
-    return {
-      mountpoint: mount.mountpoint,
-      volumePath: mount.volumePath,
-      sizeBytes: SIZE_BYTES,
-      stop: async () => {
-        const ends = await mount.stop();
-        if (mount.errors.length > 0) throw new Error(mount.errors.join('; '));
-        if (ends.some((end) => end !== 'unmounted')) throw new Error(`workers ended: ${ends.join(', ')}`);
-      },
-    };
-  },
-});
+memoryConformance('dev-fuse, single file', whyNoFuse(), { kind: 'file', queues: 1, workersPerQueue: 3 });
