@@ -84,13 +84,14 @@ export class Connection {
 
   /** A request of the user's. Rejects with PcacheError `closed` if no engine answers at the moment. */
   async request(question: ControlQuestion, bounds?: RequestBounds): Promise<unknown> {
-    if (this.#client === undefined) throw new PcacheError('closed', 'no engine answers at the moment');
+    if (this.#client === undefined) throw nobodyAnswersError();
     return this.#client.request(question, bounds);
   }
 
-  /** Asks for a status at once: something has just been changed. */
-  hurry(): void {
-    this.#wake();
+  /** The status now: something has just been changed. Rejects as `request` does. */
+  async status(): Promise<StatusSnapshot> {
+    if (this.#client === undefined) throw nobodyAnswersError();
+    return statusOf(this.#client);
   }
 
   /** Asks for a map at once: another view needs another. */
@@ -104,7 +105,7 @@ export class Connection {
     if (this.#endedMs !== undefined) return this.#lastWords(this.#endedMs);
     if (client === undefined) return this.#nobodyAnswers();
     try {
-      const status = statusOfAnswer(await client.request({ op: 'status' }, { timeoutMs: ANSWER_TIMEOUT_MS }));
+      const status = await statusOf(client);
       this.#setLink(this.#endpoint.supervisorLives() ? 'serving' : 'orphaned');
       this.#user.onStatus(status);
       await this.#askSegments(client);
@@ -194,4 +195,12 @@ export class Connection {
     await delay(intervalMs, undefined, { signal: aborter.signal }).catch(() => undefined);
     this.#wake = () => undefined;
   }
+}
+
+async function statusOf(client: ControlClient): Promise<StatusSnapshot> {
+  return statusOfAnswer(await client.request({ op: 'status' }, { timeoutMs: ANSWER_TIMEOUT_MS }));
+}
+
+function nobodyAnswersError(): PcacheError {
+  return new PcacheError('closed', 'no engine answers at the moment');
 }

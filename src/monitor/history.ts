@@ -76,6 +76,8 @@ export class History {
   readonly #samples: Sample[] = [];
   readonly #points: (Point | null)[] = [];
   #latest: StatusSnapshot | undefined;
+  /** Of the last sample. */
+  #sampled: StatusSnapshot | undefined;
 
   /** `boundsUs`: those of the gateway's latency histograms. */
   constructor(boundsUs: readonly number[]) {
@@ -87,11 +89,17 @@ export class History {
     return this.#latest;
   }
 
+  /** A status between those that are taken regularly: what it says counts, but it is no point of the graphs. */
+  look(status: StatusSnapshot): void {
+    this.#latest = status;
+  }
+
   /** `timeMs` is of a clock that never goes back. */
   push(status: StatusSnapshot, timeMs: number): void {
-    const before = this.#latest;
+    const before = this.#sampled;
     const last = this.#samples.at(-1);
     this.#latest = status;
+    this.#sampled = status;
     if (before === undefined || last === undefined) {
       this.#samples.push({ timeMs, totals: countersOf(status), latency: { read: [], write: [], flush: [] } });
       return;

@@ -79,6 +79,7 @@ class Monitor {
   #restarts: number | undefined;
   #willDraw = false;
   #lineDueMs = 0;
+  #toggled = Promise.resolve();
 
   constructor(options: MonitorOptions, aborter: AbortController, onFailure: (error: unknown) => void) {
     this.#options = options;
@@ -201,7 +202,9 @@ class Monitor {
         await this.#flush();
         return;
       case 'toggle-writeback':
-        await this.#toggleWriteback();
+        // One after the other: pressed twice, it is as it was.
+        this.#toggled = this.#toggled.then(() => this.#toggleWriteback()).catch((error: unknown) => this.#tellError(error));
+        await this.#toggled;
         return;
       case 'set-gc-percent':
         await this.#connection.request({ op: 'message', gc_percent: order.percent });
@@ -230,9 +233,10 @@ class Monitor {
   async #toggleWriteback(): Promise<void> {
     const isPaused = this.#history.latest?.writeback_paused === true;
     await this.#connection.request({ op: 'message', writeback: isPaused ? 'resume' : 'pause' });
+    // What the key does next depends on it, and is said in the last line.
+    this.#history.look(await this.#connection.status());
     const paused = 'Writeback is paused: p resumes it; full caches and flushes write all the same';
     this.#say(isPaused ? 'Writeback goes on' : paused, isPaused ? 'good' : 'warn');
-    this.#connection.hurry();
   }
 
   #tellError(error: unknown): void {
