@@ -4,9 +4,9 @@
 import { Command, CommanderError, Option } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { logLevels, type LogLevel } from '../gateway/log-level.js';
-import { nearest } from '../gateway/nearest.js';
 import type { CommandContext, GlobalOptions } from './command.js';
 import { commandRows } from './commands.js';
+import { addHelpCommand, unknownCommand } from './help.js';
 import { Output } from './output.js';
 import { packageVersion } from './version.js';
 
@@ -43,7 +43,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     .addOption(new Option('--log-level <level>', 'how much a mount logs').choices(logLevels).default('info'))
     .version(packageVersion(), '--version', 'print the version')
     .helpOption('--help', 'show help')
-    .helpCommand('help [command]', 'show help for a command')
+    .helpCommand(false)
     .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
     .configureOutput({ outputError: () => undefined })
     .exitOverride()
@@ -64,7 +64,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     .argument('[command]')
     .allowExcessArguments()
     .action((name: string | undefined) => {
-      if (name !== undefined) throw unknownCommand(name);
+      if (name !== undefined) throw unknownCommand(program, name);
       program.outputHelp({ error: true });
       throw new HelpShown();
     });
@@ -77,6 +77,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     if (args.includes(row.name)) (await row.load()).define(command, context);
     nameUsageErrors(command);
   }
+  addHelpCommand(program);
   return program;
 }
 
@@ -93,14 +94,6 @@ function nameUsageErrors(command: Command, name = command.name()): void {
     throw Object.assign(error, { commandName: name });
   });
   for (const part of command.commands) nameUsageErrors(part, `${name} ${part.name()}`);
-}
-
-function unknownCommand(name: string): PcacheError {
-  const names = commandRows.filter((row) => row.hidden !== true).map((row) => row.name);
-  const guess = nearest(name, names);
-  return new PcacheError('usage', `${name}: unknown command`, {
-    hint: guess === undefined ? 'pcache --help lists the commands.' : `Did you mean ${guess}?`,
-  });
 }
 
 /** commander's `error: unknown option '--sizee'\n(Did you mean --size?)` as one line and a hint. */

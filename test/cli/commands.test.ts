@@ -63,7 +63,31 @@ test('--help lists every command, help COMMAND is the same as COMMAND --help', a
     const isListed = new RegExp(`^ +${name} +${summary.replaceAll(/[()]/g, String.raw`\$&`)}`, 'm').test(stdout);
     t.is(isListed, hidden !== true, name);
   }
-  t.is((await runPcache(['help', 'flush'])).stdout, (await runPcache(['flush', '--help'])).stdout);
+  for (const path of [['flush'], ['loop', 'attach'], ['mount-helper'], ['help'], []]) {
+    const asked = await runPcache(['help', ...path]);
+    t.deepEqual(asked, await runPcache([...path, '--help']), path.join(' '));
+    t.deepEqual([asked.status, asked.stderr], [0, '']);
+  }
+});
+
+test('help for a command that there is not is refused like the command, not answered with the general help', async (t) => {
+  for (const args of [
+    ['help', 'nonsense'],
+    ['nonsense', '--help'],
+  ]) {
+    isRefused(t, await runPcache(args), 2, /^pcache: nonsense: unknown command\nhint: pcache --help lists the commands\.\n$/);
+  }
+  isRefused(t, await runPcache(['help', 'statsu']), 2, /^pcache: statsu: unknown command\nhint: Did you mean status\?\n$/);
+  isRefused(t, await runPcache(['--json', 'monut', '--help']), 2, /^pcache: monut: unknown command\nhint: Did you mean mount\?\n$/);
+  isRefused(t, await runPcache(['help', 'loop', 'atach']), 2, /^pcache: loop atach: unknown command\nhint: Did you mean loop attach\?\n$/);
+  isRefused(
+    t,
+    await runPcache(['help', 'loop', 'x']),
+    2,
+    /^pcache: loop x: unknown command\nhint: pcache loop --help lists the commands\.\n$/,
+  );
+  isRefused(t, await runPcache(['help', 'flush', '/x']), 2, /^pcache: flush \/x: unknown command\nhint: pcache flush --help shows how /);
+  isRefused(t, await runPcache(['help', '']), 2, /^pcache: help: an argument is empty\n/);
 });
 
 test('--version prints the version of package.json, before and after a command', async (t) => {
