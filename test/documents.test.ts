@@ -5,7 +5,9 @@ import { dirname, join, normalize } from 'node:path';
 import test from 'ava';
 import { allNodes } from '../src/cli/completion-values.js';
 import { readCommandTree, type CommandNode } from '../src/cli/command-tree.js';
+import { METRIC_NAMES } from '../src/gateway/metrics.js';
 import { mountOptionRows } from '../src/gateway/mount-options.js';
+import { sampleStatus } from './gateway/sample-status.js';
 import { repositoryRoot } from './support/paths.js';
 
 interface Document {
@@ -110,6 +112,30 @@ test('commands and options that the documents show exist', async (t) => {
   t.is(faultOf('monut /mnt/vol', tree), 'no command monut');
   t.is(faultOf('loop attach --fush /mnt/vol', tree), 'no option --fush of loop attach');
   t.is(faultOf('mount a b c -o ro,worker=3', tree), 'no mount option worker');
+});
+
+test('the reference has every command with its options, every mount option, and every figure of a status', async (t) => {
+  const text = readFileSync(join(repositoryRoot, 'docs', 'reference.md'), 'utf8');
+  const missing: string[] = [];
+  for (const { path, options, commands } of allNodes(await readCommandTree())) {
+    if (path.length === 0) continue;
+    const name = path.join(' ');
+    if (commands.length === 0 && !text.includes(`\`${name}`)) missing.push(name);
+    for (const { long, short } of options.filter((option) => option.long !== '--help')) {
+      if (!text.includes(long) && (short === undefined || !text.includes(`[${short} `))) missing.push(`${name} ${long}`);
+    }
+  }
+  for (const { name } of mountOptionRows) if (!new RegExp(`\`${name}[\`=]`).test(text)) missing.push(`-o ${name}`);
+  for (const name of Object.keys(sampleStatus())) if (!text.includes(`\`${name}\``)) missing.push(name);
+  t.deepEqual(missing, []);
+});
+
+test('the table of the metrics has every metric', (t) => {
+  const text = readFileSync(join(repositoryRoot, 'docs', 'operations.md'), 'utf8');
+  t.deepEqual(
+    METRIC_NAMES.filter((name) => !new RegExp(`\`${name}[\`{]`).test(text)),
+    [],
+  );
 });
 
 test('options that running text names in code are options of some command', async (t) => {
