@@ -59,6 +59,9 @@ export interface Point {
   readonly writebackBytes: number;
   readonly gcSegments: number;
   readonly dirtyBytes: number;
+  readonly readP50: number | null;
+  readonly writeP50: number | null;
+  readonly flushP50: number | null;
   readonly readP99: number | null;
   readonly writeP99: number | null;
   readonly flushP99: number | null;
@@ -175,7 +178,7 @@ export class History {
 
   #pointOf(status: StatusSnapshot, last: Sample, sample: Sample, seconds: number): Point {
     const rate = (name: Counter): number => (sample.totals[name] - last.totals[name]) / seconds;
-    const p99 = (op: Op): number | null => percentile(sample.latency[op], 0.99, this.#boundsUs)?.us ?? null;
+    const within = (op: Op, share: number): number | null => percentile(sample.latency[op], share, this.#boundsUs)?.us ?? null;
     return {
       reads: rate('reads'),
       writes: rate('writes'),
@@ -185,9 +188,12 @@ export class History {
       writebackBytes: rate('writeback_bytes'),
       gcSegments: rate('gc_segments'),
       dirtyBytes: status.dirty_bytes,
-      readP99: p99('read'),
-      writeP99: p99('write'),
-      flushP99: p99('flush'),
+      readP50: within('read', 0.5),
+      writeP50: within('write', 0.5),
+      flushP50: within('flush', 0.5),
+      readP99: within('read', 0.99),
+      writeP99: within('write', 0.99),
+      flushP99: within('flush', 0.99),
     };
   }
 }

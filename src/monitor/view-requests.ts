@@ -1,4 +1,4 @@
-// The second view: reads, writes and flushes, each with its rate, throughput and latency as moving graphs.
+// The second view: reads, writes and flushes, each with its rate, throughput and latency (two percentiles where there is room) as moving graphs.
 
 import { bytesPerSecondText, bytesText, latencyText, percentText, rateText } from './figures.js';
 import { OPS, WINDOWS_MS, type Op, type Point } from './history.js';
@@ -10,6 +10,8 @@ import { OP_NAMES, percentileText } from './view-overview.js';
 
 const GAP = 2;
 const PANEL_ROWS_MIN = 4;
+/** In less than that, four graphs side by side have no room for their labels. */
+const FOUR_GRAPHS_COLUMNS = 72;
 
 /** At most `size.rows` lines of at most `size.columns`. */
 export function requests(scene: Scene, size: Size, look: Look): Line[] {
@@ -20,7 +22,7 @@ export function requests(scene: Scene, size: Size, look: Look): Line[] {
 }
 
 function panel(scene: Scene, op: Op, columns: number, rows: number, look: Look): Line[] {
-  const graphs = graphsOf(scene, op, look);
+  const graphs = graphsOf(scene, op, columns, look);
   const widths = columnWidths(columns, graphs.length, GAP);
   return [
     rule(OP_NAMES[op].toUpperCase(), infoOf(scene, op), columns, look),
@@ -41,12 +43,9 @@ function infoOf({ history }: Scene, op: Op): string {
   return told.join(', ');
 }
 
-function graphsOf(scene: Scene, op: Op, look: Look): GraphSpec[] {
+function graphsOf(scene: Scene, op: Op, columns: number, look: Look): GraphSpec[] {
   const { history } = scene;
-  const micro = look.unicode ? 'µ' : 'u';
   const name = OP_NAMES[op];
-  const p50 = percentileText(history.latency(op, 0.5), micro);
-  const p99 = percentileText(history.latency(op, 0.99), micro);
   const rate: GraphSpec = {
     label: [span(rateText(history.rate(name))), span('/s', 'dim')],
     series: history.series(name),
@@ -54,14 +53,24 @@ function graphsOf(scene: Scene, op: Op, look: Look): GraphSpec[] {
     scale: rateText,
     least: op === 'flush' ? 10 : 100,
   };
-  const latency: GraphSpec = {
-    label: [span('p50 ', 'dim'), span(p50), span('  p99 ', 'dim'), span(p99)],
-    series: history.series(`${op}P99` satisfies keyof Point),
+  return [rate, op === 'flush' ? dirty(scene) : throughput(history, op), ...latencies(history, op, columns, look)];
+}
+
+/** Half of the requests, and 99 of 100; in few columns a graph of the latter alone. */
+function latencies(history: Scene['history'], op: Op, columns: number, look: Look): GraphSpec[] {
+  const micro = look.unicode ? 'µ' : 'u';
+  const value = (name: string, share: number): Line => [span(`${name} `, 'dim'), span(percentileText(history.latency(op, share), micro))];
+  const graphOf = (label: Line, series: keyof Point): GraphSpec => ({
+    label,
+    series: history.series(series),
     style: op,
     scale: (max) => latencyText(max, micro),
     least: 100,
-  };
-  return [rate, op === 'flush' ? dirty(scene) : throughput(history, op), latency];
+  });
+  const [p50, p99] = [value('p50', 0.5), value('p99', 0.99)];
+  return columns < FOUR_GRAPHS_COLUMNS
+    ? [graphOf([...p50, span('  '), ...p99], `${op}P99`)]
+    : [graphOf(p50, `${op}P50`), graphOf(p99, `${op}P99`)];
 }
 
 function throughput(history: Scene['history'], op: 'read' | 'write'): GraphSpec {

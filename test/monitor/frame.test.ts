@@ -90,6 +90,13 @@ test('before anything is known there is a frame that says so', (t) => {
   t.regex(text, /q quit$/);
 });
 
+test('latency is drawn as two graphs, and as one where there is no room for two', (t) => {
+  const wide = plainText(frame(picture({}, { view: 'requests' }), SMALL, ASCII));
+  t.is(wide.match(/p50 (?:-|\S+ us) +(?:max )?\d+ us +p99 (?:-|\S+ us) +(?:max )?\d+ us$/gm)?.length, 3, wide);
+  const narrow = plainText(frame(picture({}, { view: 'requests' }), { columns: 60, rows: 24 }, ASCII));
+  t.is(narrow.match(/p50 (?:-|\S+ us) {2}p99 /gm)?.length, 3, narrow);
+});
+
 test('an error of the backing device is red, with its text and since when', (t) => {
   const history = busyHistory({
     state: 'backing-error',

@@ -78,6 +78,21 @@ test('latency is that of the window, not of all time', (t) => {
   t.is(past.latency('write', 0.99), undefined);
 });
 
+test('each second has the latency of its own requests, of half of them and of 99 of 100; none without any', (t) => {
+  const past = history();
+  const reads = (fast: number, slow: number): ReturnType<typeof quietStatus> =>
+    quietStatus({ latency: { read: histogram(0, 0, fast, 0, 0, 0, 0, 0, 0, slow), write: histogram(), flush: histogram() } });
+  past.push(reads(0, 0), 0);
+  past.push(reads(90, 10), 1000);
+  past.push(reads(90, 10), 2000);
+  past.push(reads(91, 100), 3000);
+  const [p50, p99] = [past.series('readP50'), past.series('readP99')];
+  t.true(p50[0]! <= 10 && p99[0]! > 1000, `${p50[0]} and ${p99[0]}`);
+  t.deepEqual([p50[1], p99[1]], [null, null]);
+  t.true(p50[2]! > 1000);
+  t.deepEqual(past.series('writeP50'), [null, null, null]);
+});
+
 test('seconds in which the gateway did not answer are gaps in the graphs', (t) => {
   const past = history();
   past.push(quietStatus({ reads: 0 }), 0);
