@@ -38,7 +38,54 @@ as the cache device does; on tmpfs it does not.
 The backing device alone always holds everything up to some flush, and
 nothing but writes of the interval after it.`;
 
-const TAIL = `.Sh ENVIRONMENT
+const TAIL = `.Sh CONFIGURATION
+.Pa /etc/pcache/NAME.yaml ,
+or
+.Pa .yml ,
+or
+.Pa .json ,
+says what
+.Nm
+.Cm mount Ar NAME
+and the service
+.Pa pcache@NAME
+of systemd serve.
+NAME stands for its mount point in the other commands.
+The keys
+.Cm cache ,
+.Cm backing
+and
+.Cm mountpoint
+are needed; there may be
+.Cm options
+(as for
+.Fl o ) ,
+.Cm metrics_listen ,
+.Cm log
+and
+.Cm log_level .
+.Nm
+.Cm config init
+writes one with comments for all of it.
+.Pp
+For
+.Xr mount 8
+and
+.Pa /etc/fstab ,
+once
+.Nm
+.Cm config install
+was run, the type is fuse.pcache and the source is NAME or CACHE#BACKING; the
+options are those of
+.Fl o
+and
+.Cm log= ,
+.Cm log_level= ,
+.Cm config_dir= .
+.Xr umount 8
+ends a mount in order too; dirty data stays in the cache unless the mount has
+.Cm flush_on_stop .
+.Sh ENVIRONMENT
 .Bl -tag -width Ds
 .It Ev PCACHE_RUNTIME_DIR
 The folder of the runtime files, instead of those below.
@@ -48,6 +95,14 @@ The folder of configurations, instead of
 .Pa /etc/pcache .
 .It Ev XDG_RUNTIME_DIR
 Where the folder of a user other than root is.
+.It Ev XDG_CONFIG_HOME
+Where the configurations of a user other than root are, instead of
+.Pa ~/.config .
+.It Ev NO_COLOR
+If not empty, the monitor has no colours.
+.Ev TERM ,
+.Ev COLORTERM
+and the locale say what else the terminal can show.
 .El
 .Sh FILES
 .Bl -tag -width Ds
@@ -64,6 +119,19 @@ removed after an orderly end and kept after a failure.
 The volume, if the mount point is a directory.
 .It Pa MOUNTPOINT/stats.json , MOUNTPOINT/metrics
 Its state, as JSON and for Prometheus.
+.It Pa /etc/systemd/system/pcache@.service
+The service, and
+.Pa /sbin/mount.fuse.pcache , /sbin/umount.fuse.pcache
+for
+.Xr mount 8
+and
+.Xr umount 8 ,
+as
+.Nm
+.Cm config install
+writes them.
+.It Pa CACHE.before-repair-TIME
+What a repair has changed, as it was before.
 .El
 .Sh EXIT STATUS
 .Bl -tag -width Ds
@@ -75,11 +143,26 @@ Failed, or problems were found.
 Wrong usage.
 .El
 .Pp
+An interrupt (Ctrl-C) is safe at any time: the command says where things
+stand and ends by the signal, which is status 130 in a shell.
+Under
+.Xr mount 8
+the status is 1 for wrong usage and 32 for all else that fails.
+.Pp
 Errors are one line on the standard error output, and perhaps a second one
-with a hint.`;
+with a hint.
+What takes longer than a second shows on a terminal how far it is and the
+time left; elsewhere it says so every five seconds, on the standard error
+output, in a line
+.Li "pcache: progress: progress=... done_bytes=N total_bytes=N bytes_per_s=N left_s=N" ,
+or as JSON with
+.Fl Fl json .`;
 
 const SEE_ALSO = `.Sh SEE ALSO
-.Xr pcache-format 5
+.Xr pcache-format 5 ,
+.Xr dmsetup 8 ,
+.Xr losetup 8 ,
+.Xr mount 8
 .Sh CAVEATS
 The backing device must not be written to past the cache, nor be used alone
 before

@@ -99,8 +99,10 @@ test('pcache-format(5) has every field of the gateway header at its place', (t) 
 withProgram('mandoc', 'mandoc has nothing to say about the pages', (t) => {
   for (const page of pages) {
     const { stdout, stderr } = spawnSync('mandoc', ['-Tlint', pathOf(page)], { timeout: TIMEOUT_MS, encoding: 'utf8' });
-    // The other page is not installed on this machine, which is no fault of this one.
-    const lines = `${stdout}${stderr}`.split('\n').filter((line) => line !== '' && !/referenced manual not found: Xr pcache/.test(line));
+    // Which other pages are installed on this machine, and are in an index, is no fault of this one.
+    const lines = `${stdout}${stderr}`
+      .split('\n')
+      .filter((line) => line !== '' && !/referenced manual not found: Xr |outdated mandoc\.db lacks /.test(line));
     t.deepEqual(lines, [], page);
   }
 });
