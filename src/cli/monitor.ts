@@ -2,7 +2,7 @@
 
 import type { Command } from 'commander';
 import { PcacheError } from '../errors.js';
-import { mountAt } from '../fuse/mountinfo.js';
+import { mountNamed } from '../fuse/mountinfo.js';
 import { ControlClient } from '../gateway/control-client.js';
 import { lastFailureOf } from '../gateway/last-failure.js';
 import { isRunning, type RuntimeEntry } from '../gateway/runtime-files.js';
@@ -43,7 +43,7 @@ function endpointOf(entry: RuntimeEntry): Endpoint {
   return {
     connect: () => ControlClient.connect(entry.socket),
     supervisorLives: () => isRunning(entry),
-    isMounted: () => mountAt(entry.mountpoint) !== undefined,
+    isMounted: () => mountNamed(entry.mountpoint) !== undefined,
     failure: () => {
       const failure = lastFailureOf(entry.mountpoint);
       return failure === undefined ? undefined : (failure.reason ?? `its log is ${failure.log}`);

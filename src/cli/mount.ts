@@ -7,7 +7,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
-import { mountAt } from '../fuse/mountinfo.js';
+import { mountNamed } from '../fuse/mountinfo.js';
 import { errorOfBody } from '../gateway/control-protocol.js';
 import { withLogAsStderr, type LogTarget } from '../gateway/log-target.js';
 import { checkMount, type CheckedMount } from '../gateway/mount-checks.js';
@@ -137,7 +137,7 @@ async function predecessorsGone({ cachePath, backingPath, mountpoint }: CheckedM
   const isEnding = (entry: RuntimeEntry): boolean => {
     const isOurs = entry.mountpoint === mountpoint || entry.cache === cachePath || entry.backing === backingPath;
     // One that is just starting has no engine yet.
-    return isOurs && entry.engine_pid !== 0 && isRunning(entry) && mountAt(entry.mountpoint)?.type !== PCACHE_FILE_SYSTEM_TYPE;
+    return isOurs && entry.engine_pid !== 0 && isRunning(entry) && mountNamed(entry.mountpoint)?.type !== PCACHE_FILE_SYSTEM_TYPE;
   };
   const deadlineMs = performance.now() + PREDECESSOR_TIMEOUT_MS;
   const noteMs = performance.now() + PREDECESSOR_NOTE_MS;

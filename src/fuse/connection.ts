@@ -5,13 +5,21 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { mount } from '../device/libc.js';
 import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
-import { mountAt } from './mountinfo.js';
+import { mountAt, mountNamed, type MountEntry } from './mountinfo.js';
 
 const FUSECTL = '/sys/fs/fuse/connections';
 
 /** Number of the session mounted at a path; undefined if no FUSE file system is. */
 export function connectionNumber(mountpoint: string): number | undefined {
-  const entry = mountAt(mountpoint);
+  return numberOf(mountAt(mountpoint));
+}
+
+/** As `connectionNumber`, of a path that is canonical already, which wakes no automounter (see `mountNamed`). */
+export function connectionNamed(canonical: string): number | undefined {
+  return numberOf(mountNamed(canonical));
+}
+
+function numberOf(entry: MountEntry | undefined): number | undefined {
   return entry?.type.startsWith('fuse') === true ? entry.deviceMinor : undefined;
 }
 

@@ -13,7 +13,7 @@ import { PcacheError } from '../errors.js';
 import { type BridgeOptions, LIBFUSE_MAX_WRITE_BYTES, LibfuseBridge } from './libfuse-bridge.js';
 import { loadFuseNative } from './libfuse-library.js';
 import { checkMountpoint, MOUNT_SUBTYPE } from './mount.js';
-import { mountAt } from './mountinfo.js';
+import { mountNamed } from './mountinfo.js';
 import { DEV_FUSE } from './session.js';
 
 /** How often to look whether the file system was unmounted: libfuse doesn't say. */
@@ -91,7 +91,7 @@ function sessionDescriptors(): number[] {
 function sessionEnd(fd: number | undefined, mountpoint: string): Promise<void> {
   const pollfd = Int32Array.of(fd ?? -1, 0);
   const hasEnded = (): boolean => {
-    if (fd === undefined) return mountAt(mountpoint) === undefined;
+    if (fd === undefined) return mountNamed(mountpoint) === undefined;
     if (!sessionDescriptors().includes(fd)) return true;
     pollfd[1] = 0;
     return poll(addressOf(pollfd), 1, 0) > 0 && ((pollfd[1] >>> 16) & POLLERR) !== 0;

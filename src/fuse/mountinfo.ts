@@ -45,6 +45,14 @@ export function parseMountinfo(text: string): MountEntry[] {
   return mounts;
 }
 
+/**
+ * As `mountAt`, of a path that is canonical already. Looks at the table and at nothing else: a mere look at a path where an automounter waits (autofs) is a
+ * demand to mount there again, and one by the gateway that was just unmounted would wait for a mount that waits for its end.
+ */
+export function mountNamed(canonical: string): MountEntry | undefined {
+  return topMountAt(canonical, readMounts());
+}
+
 /** The mount in sight at a path; undefined if it is no mount point. */
 export function mountAt(path: string): MountEntry | undefined {
   const mounts = readMounts();

@@ -10,7 +10,7 @@ import { receiveFileDescriptors } from '../device/descriptor-passing.js';
 import { OOM_SCORE_ADJ, ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
 import type { TellProgress } from '../cache/tell-progress.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { connectionNumber } from '../fuse/connection.js';
+import { connectionNamed } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { LastFlush } from './last-flush.js';
@@ -214,7 +214,7 @@ class EngineProcess {
 
   #takeMountAway(mountpoint: string): void {
     try {
-      const connection = connectionNumber(mountpoint);
+      const connection = connectionNamed(mountpoint);
       if (connection !== undefined) takeMountAway(mountpoint, connection);
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'unmounting');

@@ -13,7 +13,7 @@ import { closeSync, fstatSync, ftruncateSync, writeFileSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { connectionNumber } from '../fuse/connection.js';
+import { connectionNamed } from '../fuse/connection.js';
 import type { NegotiatedSession } from '../fuse/init.js';
 import { mountFuse, unmountFuse } from '../fuse/mount.js';
 import { whyNoRings } from '../fuse/ring-support.js';
@@ -255,7 +255,7 @@ export class Supervisor {
     }
     // Beside rings, a descriptor has little to do.
     if (!negotiated.overIoUring) this.#session = { negotiated, ...workerDescriptors(fd, plan.options.workers) };
-    this.#connection = connectionNumber(plan.mountpoint);
+    this.#connection = connectionNamed(plan.mountpoint);
     this.#log.info({ ...plan.options, cache: plan.cachePath, backing: plan.backingPath }, `mounted at ${plan.mountpoint}`);
   }
 
@@ -305,7 +305,7 @@ export class Supervisor {
     if (!this.#served) {
       this.#served = true;
       // A transport that mounts by itself has done so by now.
-      this.#connection ??= connectionNumber(this.#plan.mountpoint);
+      this.#connection ??= connectionNamed(this.#plan.mountpoint);
       this.#events.ready({ enginePid: engine.pid, volumeBytes: message.volumeBytes, note: this.#note });
     }
     if (this.#survivesEngineDeath) this.#spares.want();
@@ -394,7 +394,7 @@ export class Supervisor {
 
   /** Whether the mount that this supervisor made is still where it made it. */
   #isMounted(): boolean {
-    return this.#connection !== undefined && connectionNumber(this.#plan.mountpoint) === this.#connection;
+    return this.#connection !== undefined && connectionNamed(this.#plan.mountpoint) === this.#connection;
   }
 }
 

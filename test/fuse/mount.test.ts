@@ -5,9 +5,9 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { connectionNumber } from '../../src/fuse/connection.js';
+import { connectionNamed, connectionNumber } from '../../src/fuse/connection.js';
 import { checkMountpoint, mountFuse, unmountFuse } from '../../src/fuse/mount.js';
-import { canonicalPath, mountAt, parseMountinfo } from '../../src/fuse/mountinfo.js';
+import { canonicalPath, mountAt, mountNamed, parseMountinfo } from '../../src/fuse/mountinfo.js';
 import { openDevFuse, negotiate, queueDescriptors } from '../../src/fuse/session.js';
 import { whoUses } from '../../src/fuse/who-uses.js';
 import { isRoot, temporaryFolder } from '../support/tmp.js';
@@ -75,6 +75,10 @@ mountTest('a mount point that is a mount already is refused, by any name, withou
   });
   t.throws(() => checkMountpoint(link, 'directory'), { code: 'busy', message: /already a mount point/ });
   t.is(canonicalPath(link), mountpoint);
+  // By its name a mount is found without a look at any path, so not by another.
+  t.deepEqual([mountNamed(mountpoint)?.type, mountNamed(link)], ['fuse.pcache', undefined]);
+  t.is(connectionNamed(mountpoint), connectionNumber(link));
+  t.is(connectionNamed(link), undefined);
   t.deepEqual(whoUses(link), []);
   t.is(unmountFuse(link), 'done');
 });
