@@ -30,6 +30,7 @@ export type PcacheErrorCode =
   | 'internal';
 
 export interface PcacheErrorOptions {
+  /** What was caught when this was made of it. */
   cause?: unknown;
   /** Positive errno of the system call that failed, if one did. */
   errno?: number;
@@ -37,9 +38,13 @@ export interface PcacheErrorOptions {
   hint?: string;
 }
 
+/** What every function of the library throws, or rejects with, other than the reason of an AbortSignal. `message` is one line, WHAT: WHY. */
 export class PcacheError extends Error {
+  /** What a program can decide by; stable over versions. */
   readonly code: PcacheErrorCode;
+  /** Of the system call that failed, positive, such as 28 for ENOSPC; undefined if none did. */
   readonly errno: number | undefined;
+  /** What the user can do about it, one sentence; undefined if there is nothing to say. */
   readonly hint: string | undefined;
 
   constructor(code: PcacheErrorCode, message: string, options: PcacheErrorOptions = {}) {

@@ -15,6 +15,7 @@ const codes = new Map<number, PcacheErrorCode>([
   [errno.EBUSY, 'busy'],
   [errno.EAGAIN, 'busy'],
   [errno.ETXTBSY, 'busy'],
+  [errno.EEXIST, 'holds-data'],
   [errno.ENOSPC, 'no-space'],
   [errno.EDQUOT, 'no-space'],
   [errno.ENOSYS, 'unsupported'],

@@ -13,6 +13,7 @@ import type { CreateCacheOptions } from './messages.js';
  *
  * @param path of a file that does not exist; it is made with mode 600
  * @param sizeBytes 96 MiB to 1 TiB, a multiple of 512
+ * @param options by default no data CRC, and garbage is collected when more than 70 percent of the segments are in use
  * @throws PcacheError `holds-data` if the path exists, `no-space`, `too-small`, `unsupported` (too large), `usage`, `permission`, `not-found`; then no file
  * is left
  */

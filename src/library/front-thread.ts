@@ -201,7 +201,11 @@ interface Opened {
 
 /** Throws PcacheError; then nothing is held. */
 function open(plan: OpenPlan): Opened {
-  if (plan.create !== undefined && !existsSync(plan.cachePath)) createCache(plan.cachePath, plan.create.sizeBytes, plan.create);
+  if (plan.create !== undefined && !existsSync(plan.cachePath)) {
+    // A cache that is made for nothing would stay.
+    openBackingDevice(plan.backingPath, { readOnly: plan.readOnly }).close();
+    createCache(plan.cachePath, plan.create.sizeBytes, plan.create);
+  }
   const device = openCacheDevice(plan.cachePath, { readOnly: plan.readOnly });
   try {
     return openOver(device, plan);

@@ -5,6 +5,7 @@ import { PcacheError } from '../errors.js';
 import type { PcacheErrorCode } from '../errors.js';
 import type { OpenedShared, ThreadWords } from './thread-shared.js';
 
+/** How a cache is made. */
 export interface CreateCacheOptions {
   /** Checksum the payload of every key (CRC-32C). Costs each write a pass over its bytes. Default false. */
   readonly dataCrc?: boolean | undefined;

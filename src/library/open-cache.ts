@@ -21,6 +21,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Which cache over which backing device, and how. */
 export interface OpenCacheOptions extends CallOptions {
   /** A file or block device that `openCache` (with `create`), `pcache format` or the kernel made; 96 MiB to 1 TiB. */
   readonly cachePath: string;
@@ -47,6 +48,7 @@ export interface OpenCacheOptions extends CallOptions {
  */
 export type CacheState = 'open' | 'cache-full' | 'backing-error' | 'cache-error' | 'failed' | 'closed';
 
+/** What a cache does, at one moment. A copy: it does not change. */
 export interface CacheStats {
   readonly state: CacheState;
   /** What is wrong now; undefined if nothing is. `sinceMs`: when it was first seen, milliseconds since 1970. */
@@ -62,9 +64,11 @@ export interface CacheStats {
   readonly segmentsUsed: number;
   /** GC starts when more than this share of the segments is in use, 0 to 90 percent. */
   readonly gcPercent: number;
+  /** Whether the cache has a checksum of all payload, see CreateCacheOptions.dataCrc. */
   readonly dataCrc: boolean;
   /** `memory`: the cache is a file on tmpfs, and what is not written back is lost with the machine's power. `synced`: a flush makes it durable. */
   readonly persistence: Persistence;
+  /** Whether it was opened with OpenCacheOptions.readOnly. */
   readonly readOnly: boolean;
   /** Since the cache was opened. Those with `_bytes` count bytes, the others requests, keys, ksets or segments; the names are those of `pcache status --json`. */
   readonly counters: CounterTotals;
@@ -149,7 +153,8 @@ export interface CachedVolume extends AsyncDisposable {
  *
  * @returns the volume. Rejects with the signal's reason if that is aborted: the devices are let go of as soon as the opening has come to its end. Rejects with
  * PcacheError `not-found`, `permission`, `in-use`, `not-a-cache`, `damaged`, `mismatch` (another backing device, or one of another size), `unsupported`,
- * `too-small`, `no-space`, `usage`, `io`: then both devices are unlocked, and but for `io` nothing on them was changed. `internal` for a bug.
+ * `too-small`, `no-space`, `usage`, `holds-data` (with `create`, and somebody else made the file at the same moment), `io`: then both devices are unlocked, and
+ * but for `io` nothing on them was changed. `internal` for a bug.
  */
 export async function openCache(options: OpenCacheOptions): Promise<CachedVolume> {
   for (const name of ['cachePath', 'backingPath'] as const) {

@@ -7,6 +7,7 @@ import { openCacheDevice } from '../device/mapped-cache-device.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { InlineVolume } from '../gateway/inline-volume.js';
 
+/** Which cache over which backing device, and how. */
 export interface OpenVolumeOptions {
   /** A file or block device that `createCache`, `pcache format` or the kernel made. */
   readonly cachePath: string;
@@ -20,10 +21,11 @@ export interface OpenVolumeOptions {
 
 /** A volume: the cache over its backing device. Both are locked until `close`. All calls block. */
 export interface Volume {
+  /** Bytes of the volume, that is of the backing device. */
   readonly sizeBytes: number;
-  /** Acknowledged bytes that the backing device does not have yet. */
+  /** Acknowledged bytes that the backing device does not have yet; 0 to sizeBytes. */
   readonly dirtyBytes: number;
-  /** Any offset and length within the volume. Throws PcacheError `usage`, `io`, `corrupt-data`, `closed`. */
+  /** Bytes at any offset, of any length within the volume, in memory that is the caller's. Throws PcacheError `usage`, `io`, `corrupt-data`, `closed`. */
   read(offsetBytes: number, lengthBytes: number): Uint8Array;
   /**
    * Any offset and length within the volume. Survives the death of the process when it returns. Throws PcacheError `usage`, `permission` (read-only),

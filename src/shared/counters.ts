@@ -38,6 +38,7 @@ export const COUNTER_NAMES = [
 ] as const;
 
 export type CounterName = (typeof COUNTER_NAMES)[number];
+/** The sum of each counter over all threads. Those with `_bytes` in their name count bytes, the others requests, keys, ksets, segments or errors. */
 export type CounterTotals = Record<CounterName, number>;
 
 /** The place of each counter in a worker's slice. */

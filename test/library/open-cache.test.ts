@@ -171,6 +171,8 @@ test.serial('what can not be opened is refused with the code that says why, and 
   await rejects(t, openCache(paths), 'not-found');
   await rejects(t, openCache({ ...paths, create: { sizeBytes: MIB } }), 'too-small');
   await rejects(t, openCache({ ...paths, create: { sizeBytes: CACHE_BYTES, gcPercent: 91 } }), 'usage');
+  const missing = { ...paths, backingPath: `${paths.backingPath}.missing` };
+  await rejects(t, openCache({ ...missing, create: { sizeBytes: CACHE_BYTES } }), 'not-found');
   t.throws(() => statSync(paths.cachePath), { code: 'ENOENT' });
   writeFileSync(paths.cachePath, Buffer.alloc(CACHE_BYTES, 1));
   await rejects(t, openCache({ ...paths, create: { sizeBytes: CACHE_BYTES } }), 'not-a-cache');
