@@ -88,7 +88,9 @@ export const NumberWord = {
   recordedDirtySequence: 8,
   /** What the newest flush waits for, a `lastSealedSequence`. */
   flushSequence: 9,
-  count: 10,
+  /** Of the bytes that `dirtyBytes` counted since the cache was opened, those that dirty_tail has passed. */
+  passedBytes: 10,
+  count: 11,
 } as const;
 
 /** States of a segment. */

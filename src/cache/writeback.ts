@@ -189,6 +189,7 @@ export class Writeback {
     words[Word.dirtyTailSegment] = this.#cursor.segment;
     words[Word.dirtyTailOffset] = this.#cursor.offset;
     numbers[NumberWord.dirtyBytes]! -= this.#keyBytes;
+    numbers[NumberWord.passedBytes]! += this.#keyBytes;
     if (this.#cursor.isAt(words[Word.durableSegment]!, words[Word.durableOffset]!)) {
       numbers[NumberWord.writtenSequence] = numbers[NumberWord.durableSequence]!;
     } else if (this.#lastSequence > 0) {

@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import type { ControlClient } from '../gateway/control-client.js';
+import type { FlushProgressLine } from '../gateway/control-protocol.js';
 import { addExample, type CommandContext } from './command.js';
 import { addMountPoint, gatewayOf, mountPointMeant, type ConfigDirOption } from './gateway-of.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
@@ -41,40 +42,43 @@ export function define(command: Command, context: CommandContext): void {
   addExample(command, 'pcache flush /mnt/vol', 'pcache flush vol');
 }
 
+/** What is shown is looked at this often: when nothing is written back any more, the time left must not stay as it was. */
+const SHOW_INTERVAL_MS = 500;
+
 /**
- * Flushes and shows how far it is; resolves with the bytes that were dirty. Says so, and makes it exit status 1, if damaged data can't be written
- * back.
+ * Flushes and shows how far it is, in bytes of writes that are to be passed; resolves with the bytes of the volume that were dirty when it began and are not any
+ * more. Says so, and makes it exit status 1, if damaged data can't be written back.
  */
-export async function flushWithProgress(client: ControlClient, context: CommandContext): Promise<number> {
+export async function flushWithProgress(client: Pick<ControlClient, 'request'>, context: CommandContext): Promise<number> {
   const { output } = context;
   let progress: Progress | undefined;
-  let totalBytes = 0;
+  let [totalBytes, doneBytes] = [0, 0];
   const watch = startProgress(output, 'writing back', 0, {
     interrupted: () => {
       progress?.stop();
       return 'the gateway goes on writing back; pcache status shows what is still dirty';
     },
   });
+  const timer = setInterval(() => progress?.update(doneBytes), SHOW_INTERVAL_MS);
   try {
-    await client.request(
-      { op: 'flush' },
-      {
-        onProgress: ({ bytes_total, bytes_left }) => {
-          totalBytes = Math.max(totalBytes, bytes_total);
-          progress ??= startProgress(output, 'writing back', bytes_total, { lines: true });
-          progress.update(bytes_total - bytes_left);
-        },
-      },
-    );
+    const onProgress = ({ bytes_total, bytes_left }: FlushProgressLine): void => {
+      [totalBytes, doneBytes] = [bytes_total, bytes_total - bytes_left];
+      progress ??= startProgress(output, 'writing back', bytes_total, { lines: true });
+      progress.update(doneBytes);
+    };
+    // In this order, and at once: so the status is of the moment at which the flush begins.
+    const [before] = await Promise.all([client.request({ op: 'status' }), client.request({ op: 'flush' }, { onProgress })]);
+    const { dirty_bytes: dirtyBytes } = statusOfAnswer(before, ['dirty_bytes']);
     progress?.update(totalBytes);
     const status = statusOfAnswer(await client.request({ op: 'status' }), ['dirty_bytes', 'corrupt_keys']);
     if (status.corrupt_keys > 0 && status.dirty_bytes > 0) {
       output.warn(`damaged data can't be written back and stays in the cache (${status.corrupt_keys} keys): pcache check names its ranges`);
       context.exitStatus = 1;
-      totalBytes = Math.max(0, totalBytes - status.dirty_bytes);
+      return Math.max(0, dirtyBytes - status.dirty_bytes);
     }
-    return totalBytes;
+    return dirtyBytes;
   } finally {
+    clearInterval(timer);
     progress?.stop();
     watch.stop();
   }

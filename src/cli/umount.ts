@@ -130,7 +130,7 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
     });
   }
   let deadlineMs = performance.now() + GONE_TIMEOUT_MS;
-  const progress = new WaitForEnd(entry, before.dirty_bytes, client, output);
+  const progress = new WaitForEnd(entry, before, client, output);
   while (isRunning(entry)) {
     // A flush at the end takes as long as it takes.
     if (progress.hasAdvanced()) deadlineMs = performance.now() + GONE_TIMEOUT_MS;

@@ -55,6 +55,7 @@ export interface SegmentMap {
   key_head: number;
 }
 
+/** The work of a flush, not the volume's bytes that it is about: those are `dirty_bytes` of the status. See FlushProgress. */
 export interface FlushProgressLine {
   bytes_total: number;
   bytes_left: number;

@@ -30,8 +30,9 @@ import { signal } from '../shared/event-word.js';
 import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
 import { dirtySinceOf, takeSnapshot } from './engine-status.js';
+import { FlushGauge } from './flush-gauge.js';
 import { hostBootId } from './host-boot-id.js';
-import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
+import { DataThread, GatewayNumber, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import { loadInOrder } from './parked-threads.js';
 import type { ParkedThreads } from './parked-threads.js';
@@ -355,7 +356,9 @@ class ThreadedEngine implements Engine {
 
   async #flush(onProgress: (progress: FlushProgress) => void): Promise<void> {
     const { words, numbers } = this.#shared.cache;
+    const takenBytes = (): number => this.#shared.numbers[GatewayNumber.writebackTaken]!;
     const bytesTotal = this.#cache.dirtyBytes;
+    const gauge = new FlushGauge(bytesTotal, numbers[NumberWord.passedBytes]!, takenBytes());
     const target = this.#cache.log.requestFlush();
     const backingError = new SharedText(this.#shared.backingError);
     let lastLeft = -1;
@@ -367,7 +370,7 @@ class ThreadedEngine implements Engine {
       const error = backingError.get();
       if (error !== undefined)
         throw new PcacheError('io', `flush: ${error.text}`, { hint: 'Nothing is lost: it stays in the cache and is tried again.' });
-      const bytesLeft = Math.min(bytesTotal, numbers[NumberWord.dirtyBytes]!);
+      const bytesLeft = gauge.leftBytes(numbers[NumberWord.passedBytes]!, takenBytes());
       if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
       lastLeft = bytesLeft;
       signal(words, Word.backgroundWorkEvent);

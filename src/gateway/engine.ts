@@ -90,9 +90,9 @@ export type EngineEnd =
   | { readonly reason: 'failed'; readonly error: Error };
 
 export interface FlushProgress {
-  /** Dirty bytes when the flush was asked for. */
+  /** Bytes of writes that writing back had to pass when the flush was asked for, what was written over included: see `writeback_pending_bytes`. */
   readonly bytesTotal: number;
-  /** Of these, bytes not yet on the backing device. */
+  /** Of these, bytes not passed yet: never more than before, and 0 only when the backing device has everything durably. */
   readonly bytesLeft: number;
 }
 

@@ -7,7 +7,7 @@ import type { FlushProgressLine, SegmentMap } from '../gateway/control-protocol.
 import type { StatusSnapshot } from '../gateway/status.js';
 import { Connection, type Endpoint, type GatewayEnd } from './connection.js';
 import { FIRST_UI, press, type Order } from './controls.js';
-import { bytesText, clockText, durationText } from './figures.js';
+import { clockText } from './figures.js';
 import { cellsWanted, frame } from './frame.js';
 import { History } from './history.js';
 import type { Terminal } from './look.js';
@@ -15,6 +15,7 @@ import type { Link, Ui } from './picture.js';
 import { PLAIN_INTERVAL_MS, plainLine } from './plain.js';
 import type { Screen } from './screen.js';
 import { clean, type Style } from './text.js';
+import { flushedNotice } from './verdict.js';
 
 export interface MonitorOptions {
   readonly mountpoint: string;
@@ -214,20 +215,21 @@ class Monitor {
 
   async #flush(): Promise<void> {
     const startedMs = Date.now();
-    let totalBytes = 0;
     const onProgress = ({ bytes_total, bytes_left }: FlushProgressLine): void => {
-      totalBytes = Math.max(totalBytes, bytes_total);
       this.#ui = { ...this.#ui, flush: { bytesTotal: bytes_total, bytesLeft: bytes_left, startedMs } };
       this.#draw();
     };
     this.#ui = { ...this.#ui, flush: { bytesTotal: undefined, bytesLeft: 0, startedMs } };
+    let dirtyBytes: number;
     try {
+      ({ dirty_bytes: dirtyBytes } = await this.#connection.status());
       await this.#connection.request({ op: 'flush' }, { onProgress });
     } finally {
       this.#ui = { ...this.#ui, flush: undefined };
     }
-    const took = durationText((Date.now() - startedMs) / 1000);
-    this.#say(totalBytes === 0 ? 'Flushed: nothing was dirty' : `Flushed: ${bytesText(totalBytes)} written back in ${took}`, 'good');
+    const tookS = (Date.now() - startedMs) / 1000;
+    const { text, style } = flushedNotice(dirtyBytes, await this.#connection.status(), tookS);
+    this.#say(text, style);
   }
 
   async #toggleWriteback(): Promise<void> {

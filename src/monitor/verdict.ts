@@ -29,6 +29,16 @@ export function verdictOf(status: StatusSnapshot): Verdict {
     : { text: `${dirty} are only in the cache: don't pull the cache device`, style: 'warn' };
 }
 
+/** What a flush has come to that has not failed: `dirtyBytes` were dirty when it began, and `after` is the status at its end. */
+export function flushedNotice(dirtyBytes: number, after: StatusSnapshot, tookSeconds: number): Verdict {
+  const isDamaged = after.corrupt_keys > 0 && after.dirty_bytes > 0;
+  const writtenBytes = isDamaged ? Math.max(0, dirtyBytes - after.dirty_bytes) : dirtyBytes;
+  const written = writtenBytes === 0 ? 'nothing was dirty' : `${bytesText(writtenBytes)} written back in ${durationText(tookSeconds)}`;
+  if (!isDamaged) return { text: `Flushed: ${written}`, style: 'good' };
+  const stays = `damaged data stays in the cache (${countText(after.corrupt_keys, 'key')}): pcache check names its ranges`;
+  return { text: writtenBytes === 0 ? `Not flushed: ${stays}` : `Flushed: ${written}, but ${stays}`, style: 'bad' };
+}
+
 /** When the dirty data of now will be on the backing device. */
 export function cleanText(status: StatusSnapshot): string {
   if (status.dirty_bytes === 0) return 'clean';

@@ -2,7 +2,7 @@
 
 import test from 'ava';
 import { readCacheMedia } from '../../src/cache/cache-media.js';
-import { Word } from '../../src/cache/shared-state.js';
+import { NumberWord, Word } from '../../src/cache/shared-state.js';
 import { errno } from '../../src/device/errno-codes.js';
 import type { BackingCall } from '../../src/device/simulated-backing-device.js';
 import { withErrors } from '../../src/device/simulated-backing-device.js';
@@ -127,6 +127,25 @@ test('ksets without a flush between them make one batch', (t) => {
   t.true(volume.writebackStep());
   t.false(volume.writebackStep());
   t.is(volume.dirtyBytes, 0);
+  volume.close();
+});
+
+test('what is passed is what was counted as dirty, each write to the same place, and only once it is written back', (t) => {
+  const rig = new Rig({ volumeBytes: MIB });
+  const volume = rig.open();
+  const passedBytes = (): number => volume.opened.shared.numbers[NumberWord.passedBytes]!;
+  for (let count = 0; count < 3; count++) volume.write(0, payload(count, 4096));
+  volume.flush();
+  const dirtyBytes = volume.dirtyBytes;
+  t.is(dirtyBytes, 3 * 4096);
+  t.is(passedBytes(), 0);
+  t.true(volume.writebackStep());
+  t.is(passedBytes(), dirtyBytes);
+  volume.write(4096, payload(4, 4096));
+  t.is(passedBytes(), dirtyBytes);
+  volume.flush();
+  while (volume.writebackStep());
+  t.is(passedBytes(), dirtyBytes + 4096);
   volume.close();
 });
 

@@ -5,6 +5,9 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { statusTable } from '../../src/cli/status-table.js';
+import { ControlClient } from '../../src/gateway/control-client.js';
+import type { FlushProgressLine } from '../../src/gateway/control-protocol.js';
+import { runtimePaths } from '../../src/gateway/runtime-files.js';
 import { pattern } from '../fuse/conformance.js';
 import { freePort } from '../support/free-port.js';
 import { parseMetrics } from '../support/metrics-text.js';
@@ -160,8 +163,34 @@ mountTest('what is written over again and again is dirty once, and a hit each ti
   });
   await gateway.mount();
   t.like(await gateway.status(), { dirty_bytes: MIB });
-  await gateway.ok('flush', gateway.mountpoint);
+  // The writes are the work, and what they are about is what is told.
+  t.like(JSON.parse(await gateway.ok('--json', 'flush', gateway.mountpoint)), { flushed_bytes: MIB });
   t.like(await gateway.status(), { dirty_bytes: 0, writeback_pending_bytes: 0 });
+});
+
+mountTest('a flush tells its own work, which only shrinks, whatever is written meanwhile', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+  await gateway.ok('message', gateway.mountpoint, 'writeback', 'pause');
+  for (let round = 0; round < 4; round++) await write(gateway, 0, pattern(4 * MIB, round));
+  const { writeback_pending_bytes: pendingBytes } = await gateway.status();
+  const control = await ControlClient.connect(runtimePaths(gateway.mountpoint, gateway.runtimeDirectory).socket);
+  const told: FlushProgressLine[] = [];
+  try {
+    const flushed = control.request({ op: 'flush' }, { onProgress: (line) => told.push(line) });
+    for (let round = 0; round < 8; round++) await write(gateway, 8 * MIB, pattern(MIB, round));
+    await flushed;
+  } finally {
+    control.close();
+  }
+  t.deepEqual([...new Set(told.map((line) => line.bytes_total))], [pendingBytes]);
+  const left = told.map((line) => line.bytes_left);
+  t.is(left[0], pendingBytes);
+  t.deepEqual(
+    left,
+    left.toSorted((a, b) => b - a),
+  );
+  // That nothing is left is told by the answer, if it comes soon.
+  t.true(left.slice(0, -1).every((bytes) => bytes > 0));
 });
 
 mountTest('umount --flush writes back although it is paused', undefined, async (t) => {
