@@ -24,7 +24,8 @@ export interface MountOptionChoice {
 export const messageNames: readonly string[] = ['gc_percent', 'writeback'];
 const writebackOrders: readonly string[] = ['pause', 'resume'];
 
-const FILE_VALUE = /^(?:file|path|folder|directory|cache|backing)$/;
+/** `target` is that of the log: two words, or a file. */
+const FILE_VALUE = /^(?:file|path|target|folder|directory|cache|backing)$/;
 
 export function placeOfArgument({ path, options }: CommandNode, { name, choices }: ArgumentNode): Place {
   if (choices !== undefined) return words(choices);

@@ -43,7 +43,7 @@ export function unitText({ node, pcache }: ProgramPaths): string {
 Description=pcache volume %i
 Documentation=man:pcache(1)
 # Started after, and so stopped before, everything that a cache or a backing device may need.
-After=local-fs.target remote-fs-pre.target network-online.target iscsid.service nbd.service
+After=local-fs.target remote-fs-pre.target network-online.target iscsid.service nbd.service blk-availability.service
 Wants=network-online.target
 # The file systems of a volume (with x-systemd.requires=pcache@NAME.service in /etc/fstab) count as remote: they are there when this target is.
 Before=remote-fs.target

@@ -218,6 +218,17 @@ withShell('zsh', 'zsh takes the script and completes commands, options, mount op
   );
 });
 
+anyTest.serial('the script for zsh names every option of every command', async (t) => {
+  const { stdout } = await runMain(['completion', 'zsh']);
+  const tree = await readCommandTree();
+  for (const { path, options, commands } of allNodes(tree)) {
+    const body = new RegExp(`^${['_pcache', ...path].join('_')}\\(\\) \\{\\n([^]*?)^\\}`, 'm').exec(stdout)?.[1];
+    for (const { long, short } of commands.length > 0 ? [] : [...options, ...tree.options]) {
+      for (const flag of [long, short ?? long]) t.regex(body ?? '', new RegExp(`^ *'\\*?${flag}=?\\[`, 'm'), `${path.join(' ')} ${flag}`);
+    }
+  }
+});
+
 withShell('fish', 'fish takes the script and completes commands, options, mount options, mounts and files', async (t) => {
   const at = await makeScript(t, 'fish');
   const tree = await readCommandTree();
