@@ -7,6 +7,7 @@
 
 import { NumberWord, SegmentState, Word } from '../cache/shared-state.js';
 import { PcacheError, messageOf } from '../errors.js';
+import { dirtyBytesOf } from '../gateway/dirty-segments.js';
 import { SharedText } from '../gateway/shared-text.js';
 import { SECTOR_BYTES } from '../media/layout.js';
 import { sumCounters } from '../shared/counters.js';
@@ -71,8 +72,8 @@ export class CachedVolumeClient implements CachedVolume {
   }
 
   get dirtyBytes(): number {
-    // The log counts what was written twice twice; there can't be more to write back than there is.
-    return Math.max(0, Math.min(this.#opened.cache.numbers[NumberWord.dirtyBytes]!, this.sizeBytes));
+    const { cache } = this.#opened;
+    return dirtyBytesOf(cache, cache.numbers[NumberWord.dirtyBytes]!, cache.numbers[NumberWord.writtenSequence]!);
   }
 
   async read(offsetBytes: number, lengthBytes: number, options: CallOptions = {}): Promise<Uint8Array<ArrayBuffer>> {

@@ -123,6 +123,16 @@ test.serial('a discarded range reads as zeros, also after the cache was closed a
   t.true(areAlike(await (await opened(t, paths)).read(0, 20 * MIB), expected));
 });
 
+test.serial('what is written over and over again is dirty once at most', async (t) => {
+  const volume = await opened(t, files(t, 64 * MIB));
+  for (let round = 1; round <= 16; round++) await volume.write(0, filled(MIB, round));
+  // Writing back goes on meanwhile; there is no more than this.
+  t.true(volume.dirtyBytes <= MIB && volume.stats().dirtyBytes <= MIB, `${volume.dirtyBytes}`);
+  await volume.write(4 * MIB, filled(512, 1));
+  await volume.writeBackAll();
+  t.is(volume.dirtyBytes, 0);
+});
+
 test.serial('after writeBackAll the backing file alone has everything', async (t) => {
   const paths = files(t, 64 * MIB);
   const volume = await opened(t, paths);
