@@ -10,6 +10,7 @@ import { statusOfAnswer } from '../gateway/status-answer.js';
 import { addExample, type CommandContext } from './command.js';
 import { addMountPoint, gatewayOf, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
+import { loopsOver } from './loops-over.js';
 
 export function define(command: Command, { output }: CommandContext): void {
   command.description('Puts a loop device over a mounted volume, so that it can be used like a disk: mkfs, mount, LVM. Needs root.');
@@ -31,7 +32,7 @@ export function define(command: Command, { output }: CommandContext): void {
     .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
       const mountpoint = await mountPointMeant(pathOrName, configDir);
       const name = mountPointName(mountpoint);
-      const loops = listLoops().filter((loop) => loop.backingFile === name || loop.backingFile === join(name, 'volume.img'));
+      const loops = loopsOver(name);
       if (loops.length === 0) {
         runningEntryOf(mountpoint);
         throw new PcacheError('not-found', `${mountpoint}: no loop device over it`);

@@ -17,6 +17,7 @@ import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress, withWhatStays } from './flush.js';
 import { PCACHE_FILE_SYSTEM_TYPE, addMountPoint, connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import type { Output } from './output.js';
+import { loopsOver, orphanText } from './loops-over.js';
 import { WaitForEnd } from './wait-for-end.js';
 import { formatSize } from './size.js';
 
@@ -166,8 +167,10 @@ function cleanUpAfterDeath(path: string, output: Output): void {
   const mountpoint = mountPointName(path);
   const entry = findEntry(mountpoint);
   const isMounted = mountAt(mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE;
+  const loops = isMounted ? loopsOver(mountpoint).map(({ device }) => device) : [];
   if (isMounted) unmountFuse(mountpoint, { lazy: true });
   if (entry !== undefined) removeEntry(pathsForSocket(entry.socket), { log: 'remove' });
-  const result = { mountpoint, stale: true, ...(entry === undefined ? {} : { cache: entry.cache }) };
+  const result = { mountpoint, stale: true, ...(entry === undefined ? {} : { cache: entry.cache }), loop_devices: loops };
   output.result(result, () => `${path}: the daemon was dead already; ${isMounted ? 'its mount is' : 'its files are'} cleaned up`);
+  if (loops.length > 0) output.warn(orphanText(loops));
 }

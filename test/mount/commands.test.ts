@@ -2,11 +2,12 @@
 
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { listLoops } from '../../src/device/loop-device.js';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';
 import { noLoopDevices } from '../support/loop.js';
-import { lacking, runOk, digestOf } from '../support/mounted-commands.js';
+import { lacking, run, runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
 import { quietStatus } from '../support/quiet-status.js';
@@ -81,6 +82,38 @@ mountTest('status lists every volume, and shows one of a cache as well as of a m
   t.is((JSON.parse(await gateway.ok('--json', 'status', gateway.cache)) as StatusSnapshot).mountpoint, gateway.mountpoint);
   await gateway.umount();
   t.is(await gateway.ok('status'), 'nothing is mounted');
+});
+
+mountTest('umount and mount of a dead mount name the loop device that it leaves, and how to be rid of it', noLoopDevices, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: 8 * MIB });
+  const kill = async (): Promise<string> => {
+    const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
+    t.teardown(() => run('losetup', ['--detach', device]));
+    for (const pid of [gateway.pids.supervisor, gateway.pids.engine]) process.kill(pid, 'SIGKILL');
+    await waitUntil(() => gateway.processes().length === 0, 'both are gone');
+    return device;
+  };
+  // The words are the command: what they say to do is done, and that was all.
+  const isNamed = async (device: string, stderr: string): Promise<void> => {
+    const said = new RegExp(
+      `${device} is still attached to the dead volume .*: unmount what is on it, then (losetup --detach (${device}))(?!\\d)`,
+    );
+    t.regex(stderr, said);
+    t.is((await run('losetup', ['--detach', said.exec(stderr)![2]!])).status, 0);
+    await waitUntil(() => listLoops().every((loop) => loop.device !== device), 'it is gone');
+  };
+  let device = await kill();
+  const ended = await gateway.pcache('--json', 'umount', gateway.mountpoint);
+  t.is(ended.status, 0);
+  t.like(JSON.parse(ended.stdout), { stale: true, loop_devices: [device] });
+  await isNamed(device, ended.stderr);
+  await gateway.mount();
+  device = await kill();
+  const again = await gateway.pcache('--json', ...gateway.mountArguments);
+  t.is(again.status, 0);
+  await isNamed(device, again.stderr);
+  await gateway.umount();
+  t.deepEqual(gateway.leftovers(), []);
 });
 
 mountTest(
