@@ -8,6 +8,7 @@ import { systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
 import { parseMountOptions } from '../gateway/mount-options.js';
 import { addExample, type CommandContext } from './command.js';
+import { lossOf, missingOf } from './config-advice.js';
 import {
   checkConfig,
   configFolders,
@@ -119,16 +120,33 @@ function initConfig(
     throw new PcacheError('holds-data', `${existing.path}: exists already`, { hint: '--force writes over it.' });
   }
   const path = existing?.path ?? join(folder, `${name}.yaml`);
-  const text = configText({
+  const config = {
     cache: resolve(places.cache),
     backing: resolve(places.backing),
     mountpoint: resolve(places.mountpoint),
     options: options.flatMap((list) => list.split(',')).filter((option) => option !== ''),
-  });
+  };
+  // What would be lost otherwise is worth an option that nobody asked for.
+  const isFlushAdded = lossOf(config).length > 0 && !parseMountOptions(config.options).readOnly;
+  if (isFlushAdded) config.options.push('flush_on_stop');
+  const text = configText(config);
   const [problem] = parseConfig(text).problems;
   if (problem !== undefined) throw new PcacheError('usage', `config: ${problem.message}`);
   writeFile({ path, text, mode: 0o644 });
-  output.result({ name, path }, () => `${path}: written; pcache mount ${name} mounts it`);
+  const missing = missingOf(config);
+  const notes = isFlushAdded
+    ? [
+        `cache: ${config.cache} is in memory: flush_on_stop is set, so that the end of a mount loses nothing; loss of power does`,
+        ...missing,
+      ]
+    : missing;
+  const warnings = notes.map((note) => `${path}: ${note}`);
+  const command = ['pcache', 'mount', name, ...(configDir === undefined ? [] : ['--config-dir', configDir])].map(shellWord).join(' ');
+  if (!output.json) for (const warning of warnings) output.warn(warning);
+  output.result(
+    { name, path, warnings },
+    () => `${path}: written; ${command} mounts it${missing.length === 0 ? '' : ' when all of it is there'}`,
+  );
 }
 
 /** @returns the number of problems */
@@ -145,7 +163,7 @@ function checkConfigs(name: string | undefined, { configDir }: FolderOption, out
       ...problems.map((problem) => ({ text: problemText(file, problem), hint: problem.hint })),
       ...(config === undefined ? [] : conflictsOf(file, config, others).map((text) => ({ text, hint: undefined }))),
     ],
-    notes: config === undefined ? [] : missingOf(file, config),
+    notes: config === undefined ? [] : [...missingOf(config), ...lossOf(config)].map((note) => `${file.path}: ${note}`),
   }));
   const total = results.reduce((sum, { lines }) => sum + lines.length, 0);
   const value = results.map(({ file, lines, notes }) => ({
@@ -172,6 +190,8 @@ function fineText({ name }: ConfigFile, config: MountConfig | undefined): string
   return config === undefined ? name : `${name}: fine: ${config.cache} in front of ${config.backing}, at ${config.mountpoint}`;
 }
 
+const KEY_NOUNS = { cache: 'cache', backing: 'backing device', mountpoint: 'mount point' } as const;
+
 function conflictsOf(
   file: ConfigFile,
   config: MountConfig,
@@ -180,15 +200,8 @@ function conflictsOf(
   return others.flatMap((other) => {
     if (other.file.path === file.path || other.config === undefined) return [];
     const keys = (['cache', 'backing', 'mountpoint'] as const).filter((key) => other.config?.[key] === config[key]);
-    return keys.map((key) => `${file.path}: ${key}: ${config[key]} is that of ${other.file.path} too`);
+    return keys.map((key) => `${file.path}: ${key}: ${config[key]} is also the ${KEY_NOUNS[key]} of ${other.file.path}`);
   });
-}
-
-/** What is not there now, and may come before the mount does. */
-function missingOf({ path }: ConfigFile, config: MountConfig): string[] {
-  return (['cache', 'backing', 'mountpoint'] as const).flatMap((key) =>
-    existsSync(config[key]) ? [] : [`${path}: ${key}: ${config[key]} does not exist`],
-  );
 }
 
 function showConfig(name: string, { configDir }: FolderOption, output: Output): void {
@@ -233,7 +246,12 @@ function commandOf({ cache, backing, mountpoint, options, metricsListen, log, lo
   if (metricsListen !== undefined) words.push('--metrics-listen', metricsListen);
   if (log !== undefined) words.push('--log', log);
   if (logLevel !== undefined) words.push('--log-level', logLevel);
-  return words.map((word) => (/^[\w./:=,@+-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`)).join(' ');
+  return words.map(shellWord).join(' ');
+}
+
+/** As a shell takes it for one word. */
+function shellWord(word: string): string {
+  return /^[\w./:=,@+-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
 }
 
 function installFiles({ root = '/', remove }: InstallOptions, output: Output): void {

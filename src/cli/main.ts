@@ -15,7 +15,8 @@ export type ExitStatus = 0 | 1 | 2;
 
 /** `args` without interpreter and script. Never rejects. */
 export async function main(args: readonly string[]): Promise<ExitStatus> {
-  const globals: GlobalOptions = { json: false, quiet: false, logLevel: 'info' };
+  // As it looks before anything is parsed: what is wrong with the arguments is told in the same form as everything else.
+  const globals: GlobalOptions = { json: asksForJson(args), quiet: false, logLevel: 'info' };
   const output = new Output(globals);
   const context: CommandContext = { globals, output, exitStatus: 0 };
   try {
@@ -24,10 +25,15 @@ export async function main(args: readonly string[]): Promise<ExitStatus> {
     return context.exitStatus;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
-    const shown = error instanceof CommanderError ? usageErrorOf(error) : error;
+    const shown = error instanceof CommanderError ? await usageErrorOf(error) : error;
     if (!(shown instanceof HelpShown)) output.error(shown);
     return shown instanceof HelpShown || (shown instanceof PcacheError && shown.code === 'usage') ? 2 : 1;
   }
+}
+
+function asksForJson(args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return args.slice(0, end < 0 ? args.length : end).includes('--json');
 }
 
 /** Called without a command: the help is on stderr already. */
@@ -38,7 +44,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
   const program = new Command('pcache');
   program
     .description('A write-back cache of fast memory in front of a slow block device, served as one file.')
-    .option('--json', 'print results as JSON')
+    .option('--json', 'print results as JSON, and errors on stderr too')
     .option('--quiet', 'print errors only')
     .addOption(new Option('--log-level <level>', 'how much a mount logs').choices(logLevels).default('info'))
     .version(packageVersion(), '--version', 'print the version')
@@ -48,12 +54,12 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     .configureOutput({ outputError: () => undefined })
     .exitOverride()
     .hook('preAction', (_, command) => {
-      refuseEmpty(command);
       const options = program.opts<{ json?: true; quiet?: true; logLevel: LogLevel }>();
       context.globals.json = options.json === true;
       context.globals.quiet = options.quiet === true;
       context.globals.logLevel = options.logLevel;
       context.globals.isLogLevelGiven = program.getOptionValueSource('logLevel') === 'cli';
+      refuseEmpty(command);
     });
   program.addHelpText(
     'after',
@@ -97,7 +103,7 @@ function nameUsageErrors(command: Command, name = command.name()): void {
 }
 
 /** commander's `error: unknown option '--sizee'\n(Did you mean --size?)` as one line and a hint. */
-function usageErrorOf(error: CommanderError & { commandName?: string }): Error {
+async function usageErrorOf(error: CommanderError & { commandName?: string }): Promise<Error> {
   if (error.code === 'commander.help') return new HelpShown();
   const guess = /\(Did you mean (.*)\?\)/.exec(error.message)?.[1];
   const why = messageOf(error)
@@ -105,7 +111,22 @@ function usageErrorOf(error: CommanderError & { commandName?: string }): Error {
     .replace(/ ?\(Did you mean .*\?\)/, '')
     .replace(/\.$/, '');
   const command = error.commandName;
+  const option = /unknown option '--?([^'=]+)/.exec(why)?.[1];
+  const meant = (await mountOptionMeant(command, option)) ?? guess;
   const hint =
-    guess === undefined ? `pcache ${command === undefined ? '' : `${command} `}--help shows how to call it.` : `Did you mean ${guess}?`;
+    meant === undefined ? `pcache ${command === undefined ? '' : `${command} `}--help shows how to call it.` : `Did you mean ${meant}?`;
   return new PcacheError('usage', `${command === undefined ? '' : `${command}: `}${why}`, { hint });
+}
+
+/** `-o transport=...` for `--transport` or `--transprt`, of the commands that take mount options. */
+async function mountOptionMeant(command: string | undefined, option: string | undefined): Promise<string | undefined> {
+  if ((command !== 'mount' && command !== 'config init') || option === undefined) return undefined;
+  // Loaded only here: few commands know of mount options.
+  const [{ mountOptionRows }, { nearest }] = await Promise.all([import('../gateway/mount-options.js'), import('../gateway/nearest.js')]);
+  const name = nearest(
+    option,
+    mountOptionRows.map((row) => row.name),
+  );
+  if (name === undefined) return undefined;
+  return mountOptionRows.find((row) => row.name === name)?.value === undefined ? `-o ${name}` : `-o ${name}=...`;
 }

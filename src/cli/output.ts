@@ -1,7 +1,9 @@
-// Where a command's words go. Results go to stdout, errors and progress to stderr. `--quiet` leaves only errors, `--json` turns results into
-// JSON. A reader who went away (`pcache status | head -1`) is no error.
+// Where a command's words go. Results go to stdout; errors, warnings and progress go to stderr. `--quiet` leaves only errors.
+//
+// Invariant: with `--json` every line of both is one JSON document: on stdout what a command found out, on stderr `{"error": {"code", "message", "hint"}}`,
+// `{"warning": TEXT}` and `{"progress": WHAT, ...}`. Help is the exception: it is for people. A reader who went away (`pcache status | head -1`) is no error.
 
-import { PcacheError, messageOf } from '../errors.js';
+import { errorBody } from '../gateway/control-protocol.js';
 
 export interface OutputOptions {
   json: boolean;
@@ -43,7 +45,7 @@ export class Output {
 
   /** One JSON document in one line; printed with `--json` only, `--quiet` or not: who asks for it wants it. */
   record(value: unknown): void {
-    if (this.json) this.#streams.stdout.write(`${JSON.stringify(value)}\n`);
+    if (this.json) this.#streams.stdout.write(jsonLine(value));
   }
 
   /** How far something is, for programs: a line `pcache: progress: KEY=VALUE ...` on stderr, or JSON with `--json`; not printed with `--quiet`. */
@@ -52,7 +54,7 @@ export class Output {
     const text = Object.entries(fields)
       .map(([key, value]) => `${key}=${typeof value === 'string' ? JSON.stringify(value) : String(value)}`)
       .join(' ');
-    this.#streams.stderr.write(`${this.json ? JSON.stringify(fields) : `pcache: progress: ${withoutOrders(text)}`}\n`);
+    this.#streams.stderr.write(this.json ? jsonLine(fields) : `pcache: progress: ${withoutOrders(text)}\n`);
   }
 
   /** What a command found out: `value` with `--json`, else the text. */
@@ -61,16 +63,27 @@ export class Output {
     else this.line(text());
   }
 
-  /** `pcache: WHAT: WHY`, and the hint if there is one. */
+  /** `pcache: WHAT: WHY`, and the hint if there is one; with `--json` both in one document, with the code that a program can decide by. */
   error(error: unknown): void {
-    this.#streams.stderr.write(`pcache: ${oneLine(messageOf(error))}\n`);
-    if (error instanceof PcacheError && error.hint !== undefined) this.#streams.stderr.write(`hint: ${oneLine(error.hint)}\n`);
+    const { code, message, hint } = errorBody(error);
+    if (this.json) {
+      this.#streams.stderr.write(jsonLine({ error: { code, message, ...(hint === undefined ? {} : { hint: oneLine(hint) }) } }));
+      return;
+    }
+    this.#streams.stderr.write(`pcache: ${oneLine(message)}\n`);
+    if (hint !== undefined) this.#streams.stderr.write(`hint: ${oneLine(hint)}\n`);
   }
 
   /** Something a user should know that fails nothing; not printed with `--quiet`. */
   warn(text: string): void {
-    if (!this.quiet) this.#streams.stderr.write(`pcache: warning: ${oneLine(text)}\n`);
+    if (!this.quiet) this.#streams.stderr.write(this.json ? jsonLine({ warning: text }) : `pcache: warning: ${oneLine(text)}\n`);
   }
+}
+
+/** A terminal is given no orders by this either: JSON's own form escapes only the control characters before the space. */
+function jsonLine(value: unknown): string {
+  const text = JSON.stringify(value).replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
+  return `${text}\n`;
 }
 
 /** File names and what lies on damaged media are repeated in messages: none may break the line or give the terminal orders. */

@@ -14,7 +14,7 @@ import { type BridgeOptions, LIBFUSE_MAX_WRITE_BYTES, LibfuseBridge } from './li
 import { loadFuseNative } from './libfuse-library.js';
 import { checkMountpoint, MOUNT_SUBTYPE } from './mount.js';
 import { mountNamed } from './mountinfo.js';
-import { DEV_FUSE } from './session.js';
+import { DEV_FUSE } from './dev-fuse.js';
 
 /** How often to look whether the file system was unmounted: libfuse doesn't say. */
 const LOOK_INTERVAL_MS = 200;

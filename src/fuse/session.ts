@@ -11,10 +11,10 @@ import { fcntl, ioctl } from '../device/libc.js';
 import { F_SETFL } from '../device/linux-constants.js';
 import { errnoOf, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
+import { DEV_FUSE, devFuseError } from './dev-fuse.js';
 import { decideInit, encodeInitAnswer, encodeInitRefusal, type NegotiatedSession } from './init.js';
 import { IN_HEADER, NOTIFY_RESEND, NOTIFY_RETRIEVE, OPCODE_INIT, OUT_HEADER, RETRIEVE_OUT } from './structs.js';
 
-export const DEV_FUSE = '/dev/fuse';
 /** `_IOR(229, 0, uint32_t)`. */
 const FUSE_DEV_IOC_CLONE = 0x8004e500;
 /** The kernel's FUSE_MIN_READ_BUFFER; it takes no smaller one. */
@@ -117,22 +117,7 @@ export function openDevFuse(): number {
   try {
     return openSync(DEV_FUSE, constants.O_RDWR);
   } catch (error) {
-    const number = errnoOf(error);
-    if (number === errno.ENOENT || number === errno.ENODEV || number === errno.ENXIO) {
-      throw new PcacheError('not-found', `${DEV_FUSE}: no such device: this kernel has no FUSE`, {
-        cause: error,
-        errno: number,
-        hint: 'Load it with `modprobe fuse`; in a container, pass the device in with --device /dev/fuse.',
-      });
-    }
-    if (number === errno.EACCES || number === errno.EPERM) {
-      throw new PcacheError('permission', `${DEV_FUSE}: permission denied`, {
-        cause: error,
-        errno: number,
-        hint: 'In a container, pass the device in with --device /dev/fuse; otherwise make it readable and writable for everyone (mode 666).',
-      });
-    }
-    throw systemErrorFrom(DEV_FUSE, error);
+    throw devFuseError(error);
   }
 }
 

@@ -3,8 +3,10 @@
 
 import { accessSync, closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, realpathSync, type Stats } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
-import { systemErrorFrom } from '../device/system-error.js';
+import { errno } from '../device/errno-codes.js';
+import { errnoOf, systemError, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
+import { DEV_FUSE, devFuseError } from '../fuse/dev-fuse.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { checkMountpoint } from '../fuse/mountpoint.js';
 import { CACHE_BYTES_MIN, SEGMENTS_OFFSET } from '../media/layout.js';
@@ -22,7 +24,7 @@ export interface CheckedMount {
 
 /** Throws a PcacheError that says what is wrong, in the order in which a user would want to hear of it. */
 export function checkMount(cache: string, backing: string, mountpoint: string, transport: Transport): CheckedMount {
-  const cacheFile = lookAt(cache, 'the cache');
+  const cacheFile = lookAt(cache, 'the cache', `pcache format ${cache} --size 8G creates one.`);
   const backingFile = lookAt(backing, 'the backing device');
   if (isSame(cacheFile, backingFile)) {
     throw new PcacheError('usage', `${backing}: cache and backing device are the same`, { hint: 'The order is CACHE BACKING MOUNTPOINT.' });
@@ -41,7 +43,8 @@ interface Looked {
   readonly control: Uint8Array;
 }
 
-function lookAt(path: string, role: string): Looked {
+/** `hintIfMissing`: what to do if there is no such file. */
+function lookAt(path: string, role: string, hintIfMissing?: string): Looked {
   try {
     const realPath = realpathSync(resolve(path));
     // O_NONBLOCK: a fifo, which is refused below, would block.
@@ -57,8 +60,14 @@ function lookAt(path: string, role: string): Looked {
       closeSync(fd);
     }
   } catch (error) {
-    throw error instanceof PcacheError ? error : systemErrorFrom(path, error);
+    throw error instanceof PcacheError ? error : systemErrorWithHint(path, error, hintIfMissing);
   }
+}
+
+function systemErrorWithHint(path: string, error: unknown, hintIfMissing: string | undefined): Error {
+  const number = errnoOf(error);
+  if (number !== errno.ENOENT || hintIfMissing === undefined) return systemErrorFrom(path, error);
+  return systemError(path, number, undefined, { cause: error, hint: hintIfMissing });
 }
 
 function isSame(a: Looked, b: Looked): boolean {
@@ -105,7 +114,7 @@ function kindOf(path: string, name: string): 'directory' | 'file' {
   try {
     stats = lstatSync(name);
   } catch (error) {
-    throw systemErrorFrom(path, error);
+    throw systemErrorWithHint(path, error, `mkdir -p ${path} makes a folder for it.`);
   }
   if (stats.isDirectory()) return 'directory';
   if (stats.isFile()) return 'file';
@@ -113,19 +122,15 @@ function kindOf(path: string, name: string): 'directory' | 'file' {
 }
 
 function requireFuse(transport: Transport): void {
-  if (!existsSync('/dev/fuse')) {
-    throw new PcacheError('not-found', '/dev/fuse: no such device: this kernel has no FUSE', {
-      hint: 'Load it with `modprobe fuse`; in a container, pass the device in with --device /dev/fuse.',
-    });
-  }
+  if (!existsSync(DEV_FUSE)) throw devFuseError(systemError(DEV_FUSE, errno.ENOENT));
   if (process.geteuid?.() === 0) return;
   if (!isInPath('fusermount3') && transport === 'dev-fuse') {
     throw new PcacheError('unsupported', 'mount: no root and no fusermount3', { hint: 'Install the package fuse3, or run as root.' });
   }
   try {
-    accessSync('/dev/fuse', constants.R_OK | constants.W_OK);
+    accessSync(DEV_FUSE, constants.R_OK | constants.W_OK);
   } catch (error) {
-    throw systemErrorFrom('/dev/fuse', error);
+    throw devFuseError(error);
   }
 }
 

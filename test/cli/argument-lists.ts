@@ -205,6 +205,9 @@ export const argumentLists = fc
 
 const ERROR_LINES = /^(?:pcache: warning: [^\n]+\n)*pcache: [^\n]+\n(?:hint: [^\n]+\n)?$/;
 const WARNINGS = /^(?:pcache: warning: [^\n]+\n)*$/;
+/** The same with `--json`. */
+const JSON_ERROR_LINES = /^(?:\{"warning":"[^\n]+"\}\n)*\{"error":\{"code":"[a-z-]+","message":"[^\n]+"\}\}\n$/;
+const JSON_WARNINGS = /^(?:\{"warning":"[^\n]+"\}\n)*$/;
 const FINDERS = ['check', 'dump'];
 const HELP = /^Usage: pcache /;
 /** What a bug says, and what a terminal takes for an order. */
@@ -216,10 +219,24 @@ export function faultOf({ status, stdout, stderr }: Ended, args: readonly string
   const own = args.reduce((text, arg) => (arg === '' ? text : text.replaceAll(arg, '')), stderr);
   if (NOT_FOR_USERS.test(own)) return 'says what is not for users';
   if (/\p{Cc}/u.test(stderr.replaceAll('\n', ''))) return 'control characters';
-  if (status === 0) return WARNINGS.test(stderr) ? undefined : 'an error with status 0';
+  // It may also be the value of an option, or the name of a file.
+  const isJson = args.includes('--json') && stderr.startsWith('{');
+  if (isJson && !stderr.trimEnd().split('\n').every(isJsonText)) return 'not JSON';
+  const [warnings, errorLines] = isJson ? [JSON_WARNINGS, JSON_ERROR_LINES] : [WARNINGS, ERROR_LINES];
+  if (status === 0) return warnings.test(stderr) ? undefined : 'an error with status 0';
   // `check` and `dump` have found something, and said so, unless they were asked to be quiet.
   if (status === 1 && stderr === '' && args.includes('--quiet') && FINDERS.some((name) => args.includes(name))) return undefined;
-  if (status === 1 && stdout !== '') return WARNINGS.test(stderr) || ERROR_LINES.test(stderr) ? undefined : 'lines';
+  if (status === 1 && stdout !== '') return warnings.test(stderr) || errorLines.test(stderr) ? undefined : 'lines';
   if (stdout !== '') return 'a result with status 2';
-  return ERROR_LINES.test(stderr) ? undefined : 'not one line and a hint';
+  return errorLines.test(stderr) ? undefined : 'not one line and a hint';
+}
+
+function isJsonText(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch (error) {
+    if (error instanceof SyntaxError) return false;
+    throw error;
+  }
 }

@@ -78,7 +78,7 @@ test('help for a command that there is not is refused like the command, not answ
     isRefused(t, await runPcache(args), 2, /^pcache: nonsense: unknown command\nhint: pcache --help lists the commands\.\n$/);
   }
   isRefused(t, await runPcache(['help', 'statsu']), 2, /^pcache: statsu: unknown command\nhint: Did you mean status\?\n$/);
-  isRefused(t, await runPcache(['--json', 'monut', '--help']), 2, /^pcache: monut: unknown command\nhint: Did you mean mount\?\n$/);
+  isRefused(t, await runPcache(['--quiet', 'monut', '--help']), 2, /^pcache: monut: unknown command\nhint: Did you mean mount\?\n$/);
   isRefused(t, await runPcache(['help', 'loop', 'atach']), 2, /^pcache: loop atach: unknown command\nhint: Did you mean loop attach\?\n$/);
   isRefused(
     t,
@@ -103,6 +103,22 @@ test('without a command the help is on stderr and the status 2', async (t) => {
   t.regex(stderr, /^Usage: pcache /);
 });
 
+test('with --json an error is a JSON document on stderr, whoever finds it and wherever --json stands', async (t) => {
+  const errors = [
+    [['--json', 'monut'], 2, { code: 'usage', message: 'monut: unknown command', hint: 'Did you mean mount?' }],
+    [['umount', '--flsh', '/x', '--json'], 2, { code: 'usage', message: "umount: unknown option '--flsh'", hint: 'Did you mean --flush?' }],
+    [['umount', '', '--json'], 2, { code: 'usage', message: 'umount: an argument is empty', hint: 'Is a variable unset?' }],
+    [['check', '/no/such', '--json'], 1, { code: 'not-found', message: '/no/such: no such file or directory (ENOENT)' }],
+  ] as const;
+  for (const [args, status, error] of errors) {
+    const result = await runPcache(args);
+    t.deepEqual([result.status, result.stdout], [status, ''], args.join(' '));
+    t.deepEqual(JSON.parse(result.stderr), { error }, args.join(' '));
+  }
+  const plain = await runPcache(['status', '--', '--json']);
+  t.regex(plain.stderr, /^pcache: --json: /);
+});
+
 test('global options work before and after the command', async (t) => {
   const env = { PCACHE_RUNTIME_DIR: join(temporaryFolder(t), 'run') };
   t.deepEqual(await runPcache(['--json', 'status'], env), { status: 0, stdout: '[]\n', stderr: '' });
@@ -116,6 +132,10 @@ test('wrong usage is one line, a hint and status 2', async (t) => {
   isRefused(t, await runPcache(['statsu', '/x']), 2, /unknown command\nhint: Did you mean status\?\n$/);
   isRefused(t, await runPcache(['umount', '--flsh', '/x']), 2, /^pcache: umount: unknown option '--flsh'\nhint: Did you mean --flush\?\n$/);
   isRefused(t, await runPcache(['--bogus']), 2, /^pcache: unknown option '--bogus'\n/);
+  isRefused(t, await runPcache(['mount', '--transprt=x']), 2, /unknown option '--transprt=x'\nhint: Did you mean -o transport=\.\.\.\?\n$/);
+  isRefused(t, await runPcache(['mount', '--allow-other', 'a', 'b', 'c']), 2, /\nhint: Did you mean -o allow_other\?\n$/);
+  isRefused(t, await runPcache(['config', 'init', '--workers', '4']), 2, /\nhint: Did you mean -o workers=\.\.\.\?\n$/);
+  isRefused(t, await runPcache(['mount', '--forground', 'a', 'b', 'c']), 2, /\nhint: Did you mean --foreground\?\n$/);
   isRefused(
     t,
     await runPcache(['mount', 'a', 'b']),
@@ -181,7 +201,12 @@ test('what is wrong with the files of a mount is one line and changes nothing', 
   const before = readFileSync(cache);
   const mount = (...args: [string, string, string]): Promise<CommandResult> => runPcache(['mount', ...args], env);
 
-  isRefused(t, await mount(missing, backing, mountpoint), 1, /^pcache: .*missing: /);
+  isRefused(
+    t,
+    await mount(missing, backing, mountpoint),
+    1,
+    /^pcache: .*missing: no such .*\nhint: pcache format .*missing --size 8G creates one\./,
+  );
   isRefused(t, await mount(cache, missing, mountpoint), 1, /^pcache: .*missing: /);
   isRefused(
     t,
@@ -195,7 +220,7 @@ test('what is wrong with the files of a mount is one line and changes nothing', 
   isRefused(t, await mount(cache, join(folder, 'cache-link'), mountpoint), 2, /cache and backing device are the same\n/);
   isRefused(t, await mount(folder, backing, mountpoint), 1, /neither a regular file nor a block device, as the cache must be/);
   isRefused(t, await mount(cache, '/dev/null', mountpoint), 1, /neither a regular file nor a block device, as the backing device must be/);
-  isRefused(t, await mount(cache, backing, missing), 1, /^pcache: .*missing: /);
+  isRefused(t, await mount(cache, backing, missing), 1, /^pcache: .*missing: no such .*\nhint: mkdir -p .*missing makes a folder for it\./);
   isRefused(t, await mount(cache, backing, join(missing, 'mnt')), 1, /no such file/);
   isRefused(t, await mount(cache, backing, full), 1, /full: the directory is not empty\n/);
   isRefused(t, await mount(cache, backing, '/proc'), 1, /\/proc: already a mount point/);

@@ -26,10 +26,29 @@ test('results go to stdout, warnings and errors to stderr', (t) => {
   t.true(output.showsProgress);
 });
 
-test('with --json stdout has nothing but JSON', (t) => {
+test('with --json every line of stdout and of stderr is one JSON document', (t) => {
   const { output, said } = outputWith({ json: true, quiet: false });
   sayEverything(output);
+  output.progress({ progress: 'checking', done_bytes: 1, left_s: null });
   t.is(said.out, '{"a":1}\n');
+  t.deepEqual(
+    said.err
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+    [
+      { warning: 'careful' },
+      { error: { code: 'busy', message: 'x: in use', hint: 'Wait.' } },
+      { progress: 'checking', done_bytes: 1, left_s: null },
+    ],
+  );
+});
+
+test('with --json an error of any kind has a code, and gives the terminal no orders', (t) => {
+  const { output, said } = outputWith({ json: true, quiet: true });
+  output.error(new Error('a\u009b2J\u007f'));
+  t.notRegex(said.err.trimEnd(), /\p{Cc}/u);
+  t.deepEqual(JSON.parse(said.err), { error: { code: 'internal', message: 'a\u009b2J\u007f' } });
 });
 
 test('with --quiet only errors are said', (t) => {

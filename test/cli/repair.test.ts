@@ -51,7 +51,9 @@ test('a repair is shown, saved, made, checked and taken back', async (t) => {
   t.regex(dry.stdout, /and 1 write at most that can't be read/);
   t.regex(dry.stdout, /Nothing was changed: this was a dry run\.\n$/);
   isRefused(t, await pcache('check', cachePath, '--repair'), 2, /there is no terminal to ask on\nhint: --dry-run .*--yes/);
-  isRefused(t, await pcache('--json', 'check', cachePath, '--repair'), 2, /there is no terminal to ask on/);
+  const refused = await pcache('--json', 'check', cachePath, '--repair');
+  t.is(refused.status, 2);
+  t.regex((JSON.parse(refused.stderr) as { error: { message: string } }).error.message, /there is no terminal to ask on$/);
   t.is(hashOf(cachePath), damaged);
   t.deepEqual(readdirSync(folder).sort(), ['backing.img', 'cache.pmem']);
 

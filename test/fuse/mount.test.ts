@@ -5,7 +5,11 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
+import { errno } from '../../src/device/errno-codes.js';
+import { systemError } from '../../src/device/system-error.js';
+import { PcacheError } from '../../src/errors.js';
 import { connectionNamed, connectionNumber } from '../../src/fuse/connection.js';
+import { devFuseError } from '../../src/fuse/dev-fuse.js';
 import { checkMountpoint, mountFuse, unmountFuse } from '../../src/fuse/mount.js';
 import { canonicalPath, mountAt, mountNamed, parseMountinfo } from '../../src/fuse/mountinfo.js';
 import { openDevFuse, negotiate, queueDescriptors } from '../../src/fuse/session.js';
@@ -139,6 +143,18 @@ const whyNotAsUser = !isRoot
     t.throws(openDevFuse, { code: 'permission', message: '/dev/fuse: permission denied' });
   },
 );
+
+test('what to do about a /dev/fuse that is missing, or that this user may not open, is in the error', (t) => {
+  const told = (number: number): string[] => {
+    const error = devFuseError(systemError('/dev/fuse', number));
+    return error instanceof PcacheError ? [error.code, error.message, error.hint ?? ''] : [];
+  };
+  const [code, message, hint] = told(errno.EACCES);
+  t.deepEqual([code, message], ['permission', '/dev/fuse: permission denied']);
+  t.regex(hint!, /^Run as root, or let this user read and write it /);
+  t.is(told(errno.ENOENT)[0], 'not-found');
+  t.regex(told(errno.ENOENT)[2]!, /modprobe fuse/);
+});
 
 test('mountinfo lines are read with their escapes, and other lines are left out', (t) => {
   const text = [

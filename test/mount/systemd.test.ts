@@ -36,6 +36,8 @@ class Machine {
     await machine.pcache('format', machine.cache, '--size', String(CACHE_BYTES_MIN));
     await machine.pcache('config', 'install');
     await machine.pcache('config', 'init', 'vol', machine.cache, machine.backing, MOUNTPOINT, '-o', options);
+    // Where the folder is in memory, `config init` sets it by itself.
+    if (!options.includes('flush_on_stop')) await machine.shell(`sed -i 's/^  flush_on_stop/  #&/' /etc/pcache/vol.yaml`);
     await machine.shell(`mkdir ${MOUNTPOINT}`);
     await machine.dropIn(service);
     return machine;
