@@ -17,7 +17,8 @@ export async function clearDeadMount(path: string, output: Output): Promise<bool
   if (entry === undefined || isRunning(entry)) return false;
   // Loaded here: it needs the C library, and is needed hardly ever.
   const { unmountFuse } = await import('../fuse/mount.js');
-  const { loopsOver, orphanText } = await import('./loops-over.js');
+  const { loopsOver } = await import('../gateway/loop-use.js');
+  const { orphanText } = await import('./loop-hints.js');
   const loops = loopsOver(mountpoint).map(({ device }) => device);
   unmountFuse(mountpoint, { lazy: true });
   output.warn(`${path}: the last daemon was dead; its mount is taken away`);

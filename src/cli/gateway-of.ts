@@ -7,6 +7,7 @@ import { ControlClient } from '../gateway/control-client.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { findEntry, isRunning, type RuntimeEntry } from '../gateway/runtime-files.js';
+import { deadLoopsHint, orphanHint } from './loop-hints.js';
 
 export const PCACHE_FILE_SYSTEM_TYPE = 'fuse.pcache';
 
@@ -65,14 +66,16 @@ export function runningEntryOf(path: string): RuntimeEntry {
   if (entry !== undefined && isRunning(entry)) return entry;
   const mount = mountAt(mountpoint);
   if (mount?.type !== PCACHE_FILE_SYSTEM_TYPE) {
-    throw new PcacheError('not-found', `${path}: not a mounted pcache volume`, { hint: 'pcache status lists the mounted ones.' });
+    throw new PcacheError('not-found', `${path}: not a mounted pcache volume`, {
+      hint: `pcache status lists the mounted ones.${orphanHint()}`,
+    });
   }
   const owner = ownerOf(mount.deviceMinor);
   if (entry === undefined && owner !== process.getuid?.()) {
     throw new PcacheError('permission', `${path}: mounted by another user (uid ${owner ?? 'unknown'})`);
   }
   throw new PcacheError('closed', `${path}: its gateway is dead`, {
-    hint: `pcache umount ${path} cleans up; the data is safe in the cache.`,
+    hint: `${deadLoopsHint(path, mountpoint)}pcache umount ${path} cleans up; the data is safe in the cache.`,
   });
 }
 
@@ -89,9 +92,9 @@ export interface ConfigDirOption {
   configDir?: string;
 }
 
-/** The argument of a command about a mounted volume. */
-export function addMountPoint(command: Command): Command {
+/** The argument of a command about a mounted volume; `otherwise`: what else it may be. */
+export function addMountPoint(command: Command, otherwise = ''): Command {
   return command
-    .argument('<mountpoint>', 'where the volume is mounted, or the NAME of /etc/pcache/NAME.yaml')
+    .argument('<mountpoint>', `where the volume is mounted, or the NAME of /etc/pcache/NAME.yaml${otherwise}`)
     .option('--config-dir <folder>', 'where NAME.yaml is (default: /etc/pcache)');
 }

@@ -13,6 +13,7 @@ import { statusOfAnswer } from '../gateway/status-answer.js';
 import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
+import { orphanHint } from './loop-hints.js';
 import { alignColumns, type Output } from './output.js';
 import { formatSize } from './size.js';
 import { statusTable } from './status-table.js';
@@ -69,8 +70,8 @@ async function statusOf(path: string, output: Output): Promise<StatusSnapshot | 
     throw new PcacheError('not-found', `${path}: not a mounted pcache volume${why}`, {
       hint:
         failure === undefined
-          ? 'pcache status lists the mounted ones.'
-          : `Its log is ${failure.log}; pcache check says what state the cache is in.`,
+          ? `pcache status lists the mounted ones.${orphanHint()}`
+          : `Its log is ${failure.log}; pcache check says what state the cache is in.${orphanHint()}`,
     });
   }
   return idleStatus(path, output);

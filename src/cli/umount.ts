@@ -8,6 +8,7 @@ import { unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
+import { loopWithUses, loopsOver } from '../gateway/loop-use.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { listUsers, mountUsers } from '../gateway/mount-users.js';
 import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } from '../gateway/runtime-files.js';
@@ -17,7 +18,7 @@ import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress, withWhatStays } from './flush.js';
 import { PCACHE_FILE_SYSTEM_TYPE, addMountPoint, connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import type { Output } from './output.js';
-import { loopsOver, orphanText } from './loops-over.js';
+import { orphanText } from './loop-hints.js';
 import { WaitForEnd } from './wait-for-end.js';
 import { formatSize } from './size.js';
 
@@ -126,8 +127,10 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
     (error: unknown) => ({ status: before, error }),
   );
   if (mountAt(entry.mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE && unmountFuse(entry.mountpoint) === 'busy') {
-    throw new PcacheError('busy', `umount: ${path} is in use by ${listUsers(await usersOf(entry, client))}`, {
-      hint: 'The volume is still served. End its users and try again.',
+    const users = await usersOf(entry, client);
+    const detach = users.some(isLoopDevice) ? `, then pcache loop detach ${path},` : '';
+    throw new PcacheError('busy', `umount: ${path} is in use by ${listUsers(users)}`, {
+      hint: `The volume is still served. End its users${detach} and try again.`,
     });
   }
   let deadlineMs = performance.now() + GONE_TIMEOUT_MS;
@@ -160,7 +163,13 @@ async function usersOf(entry: RuntimeEntry, client: ControlClient): Promise<stri
   // The gateway may be root and see more than this user does.
   const answer = (await client.request({ op: 'unmount_check' })) as { users?: unknown } | null;
   const users = Array.isArray(answer?.users) ? answer.users.filter((user) => typeof user === 'string') : [];
-  return users.length > 0 ? users : mountUsers(entry.mountpoint, [entry.supervisor_pid, entry.engine_pid, process.pid]);
+  // Nor may it see what is mounted here, or be of a version that tells.
+  if (users.length > 0) return users.map((user) => (/^\/dev\/loop\d+$/.test(user) ? loopWithUses(user) : user));
+  return mountUsers(entry.mountpoint, [entry.supervisor_pid, entry.engine_pid, process.pid]);
+}
+
+function isLoopDevice(user: string): boolean {
+  return user.startsWith('/dev/loop');
 }
 
 function cleanUpAfterDeath(path: string, output: Output): void {

@@ -12,7 +12,10 @@ import { PcacheError } from '../errors.js';
 import { attempt } from './device-file.js';
 import { errno } from './errno-codes.js';
 import { ioctl } from './libc.js';
+import { loopNamed } from './loop-list.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
+
+export { listLoops, type LoopDevice } from './loop-list.js';
 
 const LOOP_CTL_GET_FREE = 0x4c82;
 const LOOP_CONFIGURE = 0x4c0a;
@@ -26,16 +29,6 @@ const FILE_NAME_BYTES = 64;
 const ATTACH_ATTEMPTS = 32;
 const DETACH_WAIT_MS = 2000;
 const DETACH_PAUSE_MS = 20;
-
-export interface LoopDevice {
-  /** `/dev/loopN` */
-  readonly device: string;
-  /** As the kernel names it: the path it had when attached. */
-  readonly backingFile: string;
-  readonly offsetBytes: number;
-  readonly directIo: boolean;
-  readonly readOnly: boolean;
-}
 
 export interface AttachLoopOptions {
   /** Ask for direct I/O on the file; `listLoops` tells whether the kernel could. Default true. */
@@ -69,8 +62,9 @@ export function attachLoop(file: string, options: AttachLoopOptions = {}): strin
 /**
  * Detaches a loop device. `deferred`: it is still in use (mounted, or open) and the kernel detaches it when its last user closes it. Throws PcacheError
  * `not-found` if nothing is attached.
+ * @param waits whether to wait for users who only have a look; false where it is known that there are others
  */
-export function detachLoop(device: string): 'detached' | 'deferred' {
+export function detachLoop(device: string, { waits }: { waits: boolean } = { waits: true }): 'detached' | 'deferred' {
   const fd = attempt(device, () => fs.openSync(device, fs.constants.O_RDONLY));
   try {
     ioctl(fd, LOOP_CLR_FD, 0);
@@ -83,40 +77,11 @@ export function detachLoop(device: string): 'detached' | 'deferred' {
   // udev opens the device for a moment after every change, which defers the end of it for that moment.
   const name = path.basename(device);
   for (let waitedMs = 0; waitedMs < DETACH_WAIT_MS; waitedMs += DETACH_PAUSE_MS) {
-    if (loopOf(name) === undefined) return 'detached';
+    if (loopNamed(name) === undefined) return 'detached';
+    if (!waits) break;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, DETACH_PAUSE_MS);
   }
   return 'deferred';
-}
-
-/** All attached loop devices. Opens no device and touches no file behind one. */
-export function listLoops(): LoopDevice[] {
-  let names: string[];
-  try {
-    names = fs.readdirSync('/sys/block');
-  } catch (error) {
-    if (errnoOf(error) === undefined) throw error;
-    return [];
-  }
-  return names.filter((name) => /^loop\d+$/.test(name)).flatMap((name) => loopOf(name) ?? []);
-}
-
-function loopOf(name: string): LoopDevice | undefined {
-  const folder = `/sys/block/${name}`;
-  const read = (file: string): string => fs.readFileSync(`${folder}/${file}`, 'utf8').trimEnd();
-  try {
-    return {
-      device: `/dev/${name}`,
-      backingFile: read('loop/backing_file'),
-      offsetBytes: Number(read('loop/offset')),
-      directIo: read('loop/dio') === '1',
-      readOnly: read('ro') === '1',
-    };
-  } catch (error) {
-    // Without a file attached there is no folder `loop`.
-    if (errnoOf(error) === undefined) throw error;
-    return undefined;
-  }
 }
 
 function freeLoopNumber(): number {

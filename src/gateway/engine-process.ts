@@ -1,5 +1,6 @@
 // The life of an engine process, around an engine: wait as a spare, start as the supervisor says, serve the control socket, end in order when the
-// volume is unmounted, die at once when something breaks (the supervisor starts another), and end when the supervisor is gone, taking the mount along.
+// volume is unmounted, die at once when something breaks (the supervisor starts another), and end when the supervisor is gone, taking the mount along: unless a loop device is
+// over the volume, which keeps the mount as a dead one. Only as long as that is there does the kernel tell which volume the device is over.
 // Invariants:
 // - Until it is started it holds nothing of the volume: no descriptor, no lock, no mapping, no file. So a spare can't be in anybody's way, dead or alive.
 // - The supervisor has heard why before the process ends; signals meant for the whole group are left to the supervisor.
@@ -10,12 +11,13 @@ import { receiveFileDescriptors } from '../device/descriptor-passing.js';
 import { OOM_SCORE_ADJ, ioFlusher, oomScoreAdj } from '../device/memory-protection.js';
 import type { TellProgress } from '../cache/tell-progress.js';
 import { PcacheError, messageOf } from '../errors.js';
-import { connectionNamed } from '../fuse/connection.js';
+import { abortConnection, connectionNamed } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { LastFlush } from './last-flush.js';
 import { withDescriptors, type Engine, type EngineProgram, type EngineStart, type StartEngine } from './engine.js';
 import { createLog, type Logger } from './log.js';
+import { loopsOver } from './loop-use.js';
 import { metricsText } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
 import { mountUsers } from './mount-users.js';
@@ -191,13 +193,15 @@ class EngineProcess {
     exitWithoutThreads(EXIT_SOFTWARE);
   }
 
-  /** Nobody would start another engine, or unmount: the mount must not stay behind. */
+  /** Nobody would start another engine, or unmount: the volume must not be served any more, and no program may hang on it. */
   async #endWithoutSupervisor(): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
     const { start, socket } = this.#message;
-    this.#log.error('the supervisor is gone: unmounting and closing the log');
-    this.#takeMountAway(start.mountpoint);
+    const loops = loopsOver(start.mountpoint).map(({ device }) => device);
+    if (loops.length === 0) this.#log.error('the supervisor is gone: unmounting and closing the log');
+    else this.#log.error({ loops }, 'the supervisor is gone: closing the log; the dead mount stays, since loop devices are over it');
+    this.#endMount(start.mountpoint, loops.length > 0);
     const engine = this.#engine;
     if (engine !== undefined) {
       await Promise.race([engine.ended, delay(ORPHAN_UNMOUNT_MS)]);
@@ -208,14 +212,17 @@ class EngineProcess {
       await Promise.race([stopped, delay(ORPHAN_STOP_MS)]);
       await this.#server?.end(new PcacheError('closed', `${start.mountpoint}: the supervisor was killed`));
     }
-    removeEntry(pathsForSocket(socket), { log: 'keep' });
+    // With the mount stays the entry, by which every command knows that it is dead.
+    if (loops.length === 0) removeEntry(pathsForSocket(socket), { log: 'keep' });
     exitWithoutThreads(EXIT_FAILED);
   }
 
-  #takeMountAway(mountpoint: string): void {
+  #endMount(mountpoint: string, stays: boolean): void {
     try {
       const connection = connectionNamed(mountpoint);
-      if (connection !== undefined) takeMountAway(mountpoint, connection);
+      if (connection === undefined) return;
+      if (stays) abortConnection(connection);
+      else takeMountAway(mountpoint, connection);
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'unmounting');
     }

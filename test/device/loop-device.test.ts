@@ -19,7 +19,7 @@ loopTest(loopTitle('an attached file is listed, can be read and written as a dev
   const file = disk(t);
   const device = attachLoop(file, { directIo: false });
   const entry = listLoops().find((loop) => loop.device === device);
-  t.deepEqual(entry, { device, backingFile: file, offsetBytes: 0, directIo: false, readOnly: false });
+  t.deepEqual(entry, { device, backingFile: file, offsetBytes: 0, directIo: false, readOnly: false, autoclear: false });
   const fd = fs.openSync(device, 'r+');
   const sector = new Uint8Array(512);
   fs.readSync(fd, sector, 0, 512, 512);
@@ -50,6 +50,8 @@ loopTest(loopTitle('several files get devices of their own, also when attached r
 loopTest(loopTitle('detaching a device that is open is deferred until it is closed'), (t) => {
   const device = attachLoop(disk(t));
   const fd = fs.openSync(device, 'r');
+  t.is(detachLoop(device, { waits: false }), 'deferred');
+  t.is(listLoops().find((loop) => loop.device === device)?.autoclear, true);
   t.is(detachLoop(device), 'deferred');
   fs.closeSync(fd);
 });
