@@ -2,7 +2,7 @@
 // alone, and a shell that runs the lines one after another, in a folder of their own.
 
 import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
@@ -22,9 +22,11 @@ const BUILD = dirname(dirname(fileURLToPath(import.meta.url))).replace(/\/test$/
 export const BUNDLED_COMMAND = join(BUILD, 'bundle', 'pcache.js');
 export const CACHE = `/dev/shm/${RUN_PREFIX}readme.pmem`;
 
+const INSTALL = 'npm install --global --install-links .';
+
 /** Every block of shell code in the README, by a line that it alone has. Each is run by a test in readme.test.ts. */
 export const BLOCKS = {
-  install: 'npm install --global .',
+  install: INSTALL,
   start: 'mkdir vol mnt',
   end: 'pcache umount vol --flush',
   crash: 'pcache umount vol',
@@ -69,8 +71,8 @@ const ADAPTATIONS: readonly Adaptation[] = [
   { from: 'pcache monitor vol', to: 'watch monitor vol' },
   // What the script runs when all is built. That it builds first is held against package.json and .ci/run by readme-commands.test.ts.
   { from: 'npm run demo', to: 'pcache demo' },
-  // Into a folder of the test's own; `package` is a copy of what npm would link, so that nothing of this build is touched.
-  { from: 'npm install --global .', to: 'npm install --offline --no-audit --no-fund --global --prefix prefix ./package' },
+  // Into a folder of the test's own; `package` is a copy of a clone that was built, so that nothing of this build is touched.
+  { from: INSTALL, to: 'npm install --offline --no-audit --no-fund --global --prefix prefix --install-links ./package' },
 ];
 
 /** Absolute paths that a line may name when it is adapted: whatever the README will say some day, a test must not do it to a disk. */
@@ -149,11 +151,17 @@ export class Sessions {
     });
   }
 
-  /** What `npm install --global .` finds in a clone that was built, as a copy in `package`. */
+  /**
+   * What npm finds in a clone that was built, as a copy in `package`; but for the dependencies, which may not be had here, and which no bundle needs to start
+   * (package.test.ts has them), and for the scripts, which would build again.
+   */
   makePackage(): void {
     const folder = join(this.folder, 'package');
     mkdirSync(join(folder, 'dist'), { recursive: true });
-    for (const name of ['package.json', 'man']) cpSync(join(repositoryRoot, name), join(folder, name), { recursive: true });
+    for (const name of ['bin/pcache.cjs', 'man']) cpSync(join(repositoryRoot, name), join(folder, name), { recursive: true });
+    const manifest = JSON.parse(readFileSync(join(repositoryRoot, 'package.json'), 'utf8')) as Record<string, unknown>;
+    const without = { scripts: {}, dependencies: {}, optionalDependencies: {}, devDependencies: {} };
+    writeFileSync(join(folder, 'package.json'), JSON.stringify({ ...manifest, ...without }));
     cpSync(join(BUILD, 'bundle'), join(folder, 'dist', 'bundle'), { recursive: true });
   }
 
