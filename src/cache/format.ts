@@ -5,7 +5,7 @@ import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import type { CacheInfo } from '../media/cache-info.js';
 import { writeCacheInfo } from '../media/cache-info.js';
-import { newGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
+import { newGatewayHeader, readGatewayHeader, writeGatewayBackup, writeGatewayHeader } from '../media/gateway-header.js';
 import {
   CACHE_BYTES_MAX,
   CACHE_BYTES_MIN,
@@ -51,6 +51,8 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
   const count = segmentCountOf(device.sizeBytes);
   device.expectAccess('scattered');
   const control = device.control.bytes;
+  const old = readGatewayHeader(control);
+  const header = newGatewayHeader(options.uuid, options.nowMs, old.ok ? old.value.sequenceLimit : 0);
   control.fill(0);
   device.persist(SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES);
 
@@ -74,7 +76,6 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
     otherFlags: 0,
   };
   writeCacheInfo(control, info, writeCacheInfo(control, info, NO_COPY));
-  const header = newGatewayHeader(options.uuid, options.nowMs);
   const start = { cacheSegId: 0 as CacheSegId, segOff: 0 as SegmentOffset };
   for (const name of ['key_tail', 'dirty_tail'] as const) {
     const first = writeTail(control, name, start, NO_COPY, header.sequenceLimit);

@@ -109,18 +109,25 @@ export type GatewayHeaderRead =
   | ({ readonly ok: true } & CurrentGatewayHeader)
   | { readonly ok: false; readonly kind: 'absent' | 'damaged' | 'newer'; readonly reason: string };
 
-/** Kset sequences that a cache may use up in each millisecond of its life and still stay below those of a cache formatted later. */
+/** The sequences of a new cache begin at so many a millisecond since 1970 ... */
 const SEQUENCES_PER_MS = 64;
+/** ... and further on, by what the first bytes of its UUID say: up to half a year of them. */
+const SEQUENCE_JUMP_BYTES = 5;
+const SEQUENCE_JUMP_LIMIT = 2 ** (8 * SEQUENCE_JUMP_BYTES);
 
 /**
- * The header of a new cache: not bound, clean. Its sequence limit, where the sequences of its ksets start, comes from the time, so that they are
- * above those of any cache that was on the device before, whose ksets may still stand in segments to be used as log.
- * `uuid`: 16 random bytes; `nowMs`: milliseconds since 1970.
+ * The header of a new cache: not bound, clean. Its sequence limit is where the sequences of its ksets start. Ksets of a cache that was on the device before
+ * may still stand in segments to be used as log, and must be below that, or above all that this cache will use: `usedBefore`, if it is known, sees to the first.
+ * If it isn't, time is no proof: a cache skips 2^24 numbers whenever its program dies, four minutes of them. Then it takes a coincidence of one in 65,536 for
+ * any of them to be near, since the start is at random.
+ * `uuid`: 16 random bytes; `nowMs`: milliseconds since 1970; `usedBefore`: the sequence limit of the cache that was there before.
  */
-export function newGatewayHeader(uuid: Uint8Array, nowMs: number): GatewayHeader {
+export function newGatewayHeader(uuid: Uint8Array, nowMs: number, usedBefore = 0): GatewayHeader {
   const createdMs = Math.max(0, Math.floor(nowMs));
+  const jump = uuid.subarray(0, SEQUENCE_JUMP_BYTES).reduce((value, byte) => value * 256 + byte, 0);
   // A clock set far into the future must not use up the 48 bits.
-  const sequenceLimit = Math.max(1, Math.min(createdMs * SEQUENCES_PER_MS, 2 ** 48 - 2 ** 40));
+  const start = Math.min(createdMs * SEQUENCES_PER_MS, 2 ** 48 - 2 * SEQUENCE_JUMP_LIMIT) + jump;
+  const sequenceLimit = Math.max(1, start, usedBefore);
   return { uuid: Uint8Array.from(uuid), volumeBytes: 0, backingIdentity: '', bootId: '', sequenceLimit, state: 'clean', createdMs };
 }
 

@@ -297,18 +297,24 @@ test('what can not be stored is refused before a byte is changed', (t) => {
   t.notThrows(() => writeGatewayHeader(control, { ...HEADER, backingIdentity: 'ü'.repeat(256) }, undefined));
 });
 
-test("a new cache's sequences start above those of any cache that was made before it", (t) => {
-  const older = newGatewayHeader(UUID, 1_700_000_000_000);
-  const newer = newGatewayHeader(UUID, 1_700_000_060_000);
-  t.deepEqual(older, {
-    uuid: UUID,
+test("a new cache's sequences start above those of the cache that was there before it, or else far from any", (t) => {
+  const nowMs = 1_700_000_000_000;
+  const first = newGatewayHeader(new Uint8Array(16), nowMs);
+  t.deepEqual(first, {
+    uuid: new Uint8Array(16),
     volumeBytes: 0,
     backingIdentity: '',
     bootId: '',
-    sequenceLimit: 1_700_000_000_000 * 64,
+    sequenceLimit: nowMs * 64,
     state: 'clean',
-    createdMs: 1_700_000_000_000,
+    createdMs: nowMs,
   });
-  t.is(newer.sequenceLimit - older.sequenceLimit, 60_000 * 64);
-  for (const nowMs of [-1, 0, 1.5, 1e15]) t.is(gatewayHeaderProblem(newGatewayHeader(UUID, nowMs)), undefined);
+  const used = nowMs * 64 + 2 ** 42;
+  t.is(newGatewayHeader(new Uint8Array(16), nowMs + 1, used).sequenceLimit, used);
+  t.is(newGatewayHeader(new Uint8Array(16), nowMs + 1, 5).sequenceLimit, (nowMs + 1) * 64);
+  const jump = Uint8Array.of(1, 2, 3, 4, 5, ...new Uint8Array(11));
+  t.is(newGatewayHeader(jump, nowMs).sequenceLimit - nowMs * 64, 0x01_0203_0405);
+  for (const uuid of [UUID, new Uint8Array(16).fill(255)]) {
+    for (const atMs of [-1, 0, 1.5, 1e15]) t.is(gatewayHeaderProblem(newGatewayHeader(uuid, atMs)), undefined);
+  }
 });
