@@ -47,16 +47,20 @@ const SHOW_INTERVAL_MS = 500;
 
 /**
  * Flushes and shows how far it is, in bytes of writes that are to be passed; resolves with the bytes of the volume that were dirty when it began and are not any
- * more. Says so, and makes it exit status 1, if damaged data can't be written back.
+ * more. An interrupt says `interrupted`. Says so, and makes it exit status 1, if damaged data can't be written back.
  */
-export async function flushWithProgress(client: Pick<ControlClient, 'request'>, context: CommandContext): Promise<number> {
+export async function flushWithProgress(
+  client: Pick<ControlClient, 'request'>,
+  context: CommandContext,
+  interrupted = 'the gateway goes on writing back; pcache status shows what is still dirty',
+): Promise<number> {
   const { output } = context;
   let progress: Progress | undefined;
   let [totalBytes, doneBytes] = [0, 0];
   const watch = startProgress(output, 'writing back', 0, {
     interrupted: () => {
       progress?.stop();
-      return 'the gateway goes on writing back; pcache status shows what is still dirty';
+      return interrupted;
     },
   });
   const timer = setInterval(() => progress?.update(doneBytes), SHOW_INTERVAL_MS);

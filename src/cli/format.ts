@@ -4,15 +4,7 @@
 import { rmSync } from 'node:fs';
 import type { Command } from 'commander';
 import { PcacheError } from '../errors.js';
-import {
-  CACHE_BYTES_MAX,
-  CACHE_BYTES_MIN,
-  GC_PERCENT_DEFAULT,
-  GC_PERCENT_MAX,
-  GC_PERCENT_MIN,
-  KERNEL_CACHE_BYTES_MIN,
-  SECTOR_BYTES,
-} from '../media/layout.js';
+import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, GC_PERCENT_DEFAULT, GC_PERCENT_MAX, GC_PERCENT_MIN, SECTOR_BYTES } from '../media/layout.js';
 import { uuidText } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
 import { FormatStage, type FormatPlan } from './format-cache.js';
@@ -30,7 +22,10 @@ interface FormatCommandOptions {
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<cache>', 'a file on fast memory or a fast disk, or a block device')
-    .option('--size <size>', 'create the file with this size, 96M to 1T; without it, the file or device must be there')
+    .option(
+      '--size <size>',
+      "create the file with this size, 96M to 1T (the kernel's dm-pcache takes 512M or more); without it, the file or device must be there",
+    )
     .option(
       '--data-crc',
       'keep a checksum of all data, so that damage is found; costs some speed, and a look at all cached data at each mount',
@@ -54,7 +49,11 @@ export function define(command: Command, context: CommandContext): void {
     `
 What survives loss of power:
   persistent memory, SSD  what was written before a flush (fsync), and part of what came after it
-  tmpfs, as in /dev/shm   nothing but what was written back`,
+  tmpfs, as in /dev/shm   nothing but what was written back
+
+On tmpfs its memory is then gathered into huge pages, which makes the volume
+faster and takes some seconds a gigabyte, more on a busy machine. The cache is
+complete before that: after Ctrl-C the first mount does the rest beside its work.`,
   );
   addExample(command, 'pcache format /fast/cache.pmem --size 8G', 'pcache format /dev/pmem0 --data-crc');
 }
@@ -95,9 +94,6 @@ async function format(plan: FormatPlan, { output }: CommandContext): Promise<voi
     const settings = `data CRC ${dataCrc ? 'on' : 'off'}, gc_percent ${gcPercent}, uuid ${result.uuid}`;
     return `${path}: an empty cache of ${formatSize(result.size_bytes)}, ${result.segments} segments, ${settings}`;
   });
-  if (result.size_bytes < KERNEL_CACHE_BYTES_MIN) {
-    output.warn(`${path}: smaller than 512 MiB, which the kernel's dm-pcache does not take; pcache does`);
-  }
 }
 
 /** After an interrupt at this stage (FormatStage), when what can be undone is undone. */

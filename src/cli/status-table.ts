@@ -6,7 +6,15 @@ import type { LatencyHistogram } from '../shared/latency.js';
 import { alignColumns } from './output.js';
 import { formatDuration, formatSize } from './size.js';
 
-export function statusTable(status: StatusSnapshot | IdleStatus, nowMs = Date.now()): string {
+const NOTHING_DIRTY = 'nothing: the backing device has everything';
+
+/** What its gateway says of a volume, and what its supervisor alone knows. */
+export interface MountedStatus extends StatusSnapshot {
+  /** It was told to end (SIGTERM, SIGINT) while it was in use, and is served until its last user is gone. */
+  unmount_wanted?: true;
+}
+
+export function statusTable(status: MountedStatus | IdleStatus, nowMs = Date.now()): string {
   const rows = status.state === 'idle' ? idleRows(status) : servedRows(status, nowMs);
   return alignColumns(rows);
 }
@@ -16,19 +24,22 @@ function idleRows(status: IdleStatus): string[][] {
     ['cache', status.cache],
     ['state', status.closed_in_order ? 'idle' : 'idle, not closed in order: the next mount goes on from what is there'],
     ['volume', status.volume_bytes === 0 ? 'not known: made by the kernel, or never mounted' : formatSize(status.volume_bytes)],
-    ['dirty', `${formatSize(status.dirty_bytes)} not on the backing device yet${rewrittenText(status)}`],
+    [
+      'dirty',
+      status.dirty_bytes === 0 ? NOTHING_DIRTY : `${formatSize(status.dirty_bytes)} not on the backing device yet${rewrittenText(status)}`,
+    ],
     ...mediaRows(status),
   ];
 }
 
-function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
+function servedRows(status: MountedStatus, nowMs: number): string[][] {
   const { last_error: error } = status;
   const since = formatDuration((nowMs - status.started_ms) / 1000);
   return [
     ['volume', `${status.mountpoint}, ${formatSize(status.volume_bytes)}${status.read_only ? ', read-only' : ''}`],
     ['cache', `${status.cache} (${status.persistence === 'memory' ? 'memory: does not survive loss of power' : 'synced'})`],
     ['backing', status.backing],
-    ['state', `${status.state}, for ${since}`],
+    ['state', `${status.state}, for ${since}${status.unmount_wanted === true ? '; told to end: is unmounted when its last user is gone' : ''}`],
     ...(error === null ? [] : [['error', `${error.device}: ${error.message}, for ${formatDuration((nowMs - error.since_ms) / 1000)}`]]),
     ['dirty', dirtyText(status, nowMs)],
     ...mediaRows(status),
@@ -69,7 +80,7 @@ function mediaRows(status: StatusSnapshot | IdleStatus): string[][] {
 
 function dirtyText(status: StatusSnapshot, nowMs: number): string {
   const { dirty_bytes: bytes, dirty_since_ms: sinceMs, clean_in_s: leftSeconds } = status;
-  if (bytes === 0) return 'nothing: the backing device has everything';
+  if (bytes === 0) return NOTHING_DIRTY;
   const age = sinceMs === null ? '' : `, the oldest for ${formatDuration(Math.max(0, nowMs - sinceMs) / 1000)}`;
   const left = leftSeconds === null ? '' : `, clean in ${formatDuration(leftSeconds)} at this rate`;
   return `${formatSize(bytes)} not on the backing device yet${rewrittenText(status)}${age}${left}`;
@@ -82,7 +93,9 @@ function rewrittenText({ dirty_bytes: bytes, writeback_pending_bytes: pendingByt
 
 function writebackText(status: StatusSnapshot): string {
   const { writeback_bytes_per_s: bytesPerSecond } = status;
-  const now = bytesPerSecond === 0 ? '' : `, ${formatSize(bytesPerSecond)}/s now`;
+  // The rate is of the last seconds: when all is written back, or nothing is to be, it is about what was.
+  const isOver = bytesPerSecond === 0 || status.dirty_bytes === 0 || status.writeback_paused;
+  const now = isOver ? '' : `, ${formatSize(bytesPerSecond)}/s now`;
   const paused = status.writeback_paused ? 'paused; ' : '';
   return `${paused}${formatSize(status.writeback_bytes)} written to the backing device${now}${errors(status.writeback_errors)}`;
 }

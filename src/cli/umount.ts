@@ -98,7 +98,8 @@ async function refuseLoss(path: string, entry: RuntimeEntry, flush: boolean, cli
 /** Throws PcacheError if not everything could be written back; the volume is then still served. */
 async function flushFirst(path: string, client: ControlClient, context: CommandContext): Promise<number> {
   try {
-    return await flushWithProgress(client, context);
+    const interrupted = `${path} is still mounted, and the gateway goes on writing back; pcache umount ${path} --flush unmounts it`;
+    return await flushWithProgress(client, context, interrupted);
   } catch (error) {
     throw await withWhatStays(
       error,

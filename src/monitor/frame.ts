@@ -4,7 +4,21 @@ import { bytesText, clockText, durationText } from './figures.js';
 import { bar } from './graph.js';
 import type { Look } from './look.js';
 import { VIEWS, type FlushProgress, type Link, type Picture, type Scene, type ViewName } from './picture.js';
-import { EMPTY_LINE, block, clean, fit, shorten, span, spread, wrap, type Line, type Size, type Span, type Style } from './text.js';
+import {
+  EMPTY_LINE,
+  block,
+  clean,
+  fit,
+  lineWidth,
+  shorten,
+  span,
+  spread,
+  wrap,
+  type Line,
+  type Size,
+  type Span,
+  type Style,
+} from './text.js';
 import { verdictOf } from './verdict.js';
 import { help } from './view-help.js';
 import { logCells, logView } from './view-log.js';
@@ -148,5 +162,9 @@ function keys(view: ViewName, { ui, history }: Picture, columns: number): Line {
     ...key('?', 'help'),
     ...key('q', 'quit'),
   ];
-  return spread(tabs, actions.slice(0, -1).concat(span(' quit', 'dim')), columns);
+  const right = actions.slice(0, -1).concat(span(' quit', 'dim'));
+  if (lineWidth(tabs) + lineWidth(right) <= columns) return spread(tabs, right, columns);
+  // Their numbers alone; what they are called is in the help.
+  const numbers = VIEWS.map((name, at) => span(`${at + 1} `, name === view && !ui.isHelp ? 'strong' : 'key'));
+  return spread(numbers, right, columns);
 }

@@ -66,7 +66,7 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
       span(status.dirty_bytes === 0 ? 'now' : cleanText(status), status.writeback_paused && status.dirty_bytes > 0 ? 'warn' : 'plain'),
       ...(status.writeback_paused
         ? [span(status.dirty_bytes > 0 ? ', p resumes writeback' : 'writeback is paused', 'warn')]
-        : [span(status.writeback_bytes_per_s > 0 ? `, writeback at ${bytesPerSecondText(status.writeback_bytes_per_s)}` : '', 'dim')]),
+        : [span(writebackRateText(status), 'dim')]),
     ],
     ...(status.last_error === null ? [backing(scene, wordsColumns, look)] : []),
   ];
@@ -91,6 +91,11 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
 /** What was written over is dirty once, and written back as often as it was written. */
 function toWriteText({ dirty_bytes: dirtyBytes, writeback_pending_bytes: pendingBytes }: StatusSnapshot): string {
   return pendingBytes > dirtyBytes ? `, ${bytesText(pendingBytes)} of writes to go` : ' to write back';
+}
+
+/** The rate is of the last seconds: when all is written back, it is about what was. */
+function writebackRateText({ dirty_bytes: dirtyBytes, writeback_bytes_per_s: bytesPerSecond }: StatusSnapshot): string {
+  return dirtyBytes === 0 || bytesPerSecond === 0 ? '' : `, writeback at ${bytesPerSecondText(bytesPerSecond)}`;
 }
 
 function errorLine({ device, message, since_ms: sinceMs }: LastError, nowMs: number, columns: number, look: Look): Line {

@@ -14,7 +14,8 @@ test('format creates a cache that check finds nothing wrong with', async (t) => 
   const [record] = linesOf(made);
   t.like(record, { cache: path, size_bytes: 100 * MIB, segments: 6, data_crc: true, gc_percent: 30 });
   t.regex(String(record?.uuid), /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/);
-  t.regex(made.stderr, /smaller than 512 MiB/);
+  // That the kernel takes no cache so small is for who moves it there.
+  t.notRegex(made.stderr, /warning/);
   t.is(statSync(path).mode & 0o777, 0o600);
   const [dumped] = linesOf(await pcache('--json', 'dump', path));
   t.like(dumped?.cache_info, { n_segs: 6, data_crc: true, gc_percent: 30, mode: 'writeback', initialised: true });

@@ -100,7 +100,12 @@ const noFuse = whyNoFuse();
       await waitFor(() => gateway.log().split('flush asked for').length > before, 'the flush is under way');
       command.kill('SIGINT');
       t.is(await within(ended, 'the command ends'), 'SIGINT');
-      t.is(stderr, 'pcache: warning: interrupted: the gateway goes on writing back; pcache status shows what is still dirty\n');
+      const { mountpoint } = gateway;
+      const where =
+        args[0] === 'flush'
+          ? 'the gateway goes on writing back; pcache status shows what is still dirty'
+          : `${mountpoint} is still mounted, and the gateway goes on writing back; pcache umount ${mountpoint} --flush unmounts it`;
+      t.is(stderr, `pcache: warning: interrupted: ${where}\n`);
       t.true(gateway.isMounted);
     }
     t.is((await gateway.pcache('umount', gateway.mountpoint)).status, 0);

@@ -49,3 +49,15 @@ test('a clean volume that was never used says that nothing is dirty, and tells n
   t.regex(table, /^dirty +nothing: the backing device has everything$/m);
   t.notRegex(table, /mean|within/);
 });
+
+test('a rate of the last seconds is no rate of now when everything is written back, or writeback is paused', (t) => {
+  const busy = { dirty_bytes: 4096, writeback_bytes_per_s: 1 << 20 };
+  t.regex(statusTable(sampleStatus(busy)), /^writeback .*, 1 MiB\/s now/m);
+  t.notRegex(statusTable(sampleStatus({ ...busy, dirty_bytes: 0, writeback_pending_bytes: 0 })), /\/s now/);
+  t.notRegex(statusTable(sampleStatus({ ...busy, writeback_paused: true })), /\/s now/);
+});
+
+test('a cache that nobody serves and that has nothing dirty says so in the same words as one that is served', (t) => {
+  const idle: IdleStatus = { ...sampleStatus({ dirty_bytes: 0, writeback_pending_bytes: 0 }), state: 'idle', closed_in_order: true };
+  t.regex(statusTable(idle), /^dirty +nothing: the backing device has everything$/m);
+});

@@ -154,3 +154,24 @@ test('restarts of the engine stay in sight', (t) => {
   history.push(busyStatus(3, { engine_restarts: 2 }), 0);
   t.regex(plainText(frame(picture({ history }), SMALL, ASCII)), /2x restarted/);
 });
+
+test('at 50 columns the last line has the numbers of the views, and a space between any two items', (t) => {
+  for (const columns of [48, 50, 68]) {
+    for (const paused of [false, true]) {
+      const lines = frame(picture({ history: busyHistory({ writeback_paused: paused }) }), { columns, rows: 24 }, ASCII);
+      t.is(
+        plainText(lines).split('\n').at(-1)?.trim().replaceAll(/ +/g, ' '),
+        `1 2 3 f flush p ${paused ? 'resume' : 'pause'} g gc ? help q quit`,
+        String(columns),
+      );
+    }
+  }
+  t.regex(plainText(frame(picture(), { columns: 80, rows: 24 }, ASCII)), /1 overview {2}2 requests {2}3 log .*q quit$/);
+});
+
+test('a volume that is clean tells no rate of writing back', (t) => {
+  const history = busyHistory({ dirty_bytes: 0, writeback_pending_bytes: 0, clean_in_s: null, writeback_bytes_per_s: 1 << 20 });
+  const text = plainText(frame(picture({ history }), SMALL, ASCII));
+  t.regex(text, /clean +now/);
+  t.notRegex(text, /writeback at/);
+});
