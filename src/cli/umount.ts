@@ -1,6 +1,7 @@
 // `pcache umount`: unmounts, waits until the daemon is gone, and says what stays in the cache. A mount in use is left alone; the mount of a dead
 // daemon is cleaned up.
 
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
@@ -25,6 +26,8 @@ import { formatSize } from './size.js';
 /** The daemon has its last ksets to close; that takes moments on any device that works. */
 const GONE_TIMEOUT_MS = 60_000;
 const POLL_INTERVAL_MS = 20;
+/** Without users, and with a supervisor that is dead. */
+const ENGINE_TIMEOUT_MS = 10_000;
 /** A gateway of another version can be unmounted as long as it says these. */
 const NEEDED = ['dirty_bytes', 'read_only'] as const;
 
@@ -41,7 +44,7 @@ export function define(command: Command, context: CommandContext): void {
 /** Throws PcacheError: `busy` if it is in use, and goes on being served. */
 export async function unmount(path: string, { flush }: { flush: boolean }, context: CommandContext): Promise<void> {
   const entry = entryToUnmount(path);
-  if (entry === undefined) cleanUpAfterDeath(path, context.output);
+  if (entry === undefined) await cleanUpAfterDeath(path, context.output);
   else await unmountInOrder(path, entry, flush, context);
 }
 
@@ -173,9 +176,10 @@ function isLoopDevice(user: string): boolean {
   return user.startsWith('/dev/loop');
 }
 
-function cleanUpAfterDeath(path: string, output: Output): void {
+async function cleanUpAfterDeath(path: string, output: Output): Promise<void> {
   const mountpoint = mountPointName(path);
   const entry = findEntry(mountpoint);
+  if (entry !== undefined) await waitForEngine(entry, output);
   const isMounted = mountAt(mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE;
   const loops = isMounted ? loopsOver(mountpoint).map(({ device }) => device) : [];
   if (isMounted) unmountFuse(mountpoint, { lazy: true });
@@ -183,4 +187,26 @@ function cleanUpAfterDeath(path: string, output: Output): void {
   const result = { mountpoint, stale: true, ...(entry === undefined ? {} : { cache: entry.cache }), loop_devices: loops };
   output.result(result, () => `${path}: the daemon was dead already; ${isMounted ? 'its mount is' : 'its files are'} cleaned up`);
   if (loops.length > 0) output.warn(orphanText(loops));
+}
+
+/** An engine that lives longer than its supervisor still closes its log: who mounts after this finds the devices free. One that hangs is left alone. */
+async function waitForEngine({ engine_pid: pid }: RuntimeEntry, output: Output): Promise<void> {
+  const deadlineMs = performance.now() + ENGINE_TIMEOUT_MS;
+  while (isEngine(pid)) {
+    if (performance.now() > deadlineMs) {
+      output.warn(`the engine (${pid}) of the dead daemon still runs, and has the cache until it ends`);
+      return;
+    }
+    await delay(POLL_INTERVAL_MS);
+  }
+}
+
+/** By its title, see engine-process: the number may be another process's by now. */
+function isEngine(pid: number): boolean {
+  try {
+    return pid > 0 && readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd() === 'pcache-engine';
+  } catch {
+    // Gone.
+    return false;
+  }
 }
