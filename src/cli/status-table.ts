@@ -39,7 +39,10 @@ function servedRows(status: MountedStatus, nowMs: number): string[][] {
     ['volume', `${status.mountpoint}, ${formatSize(status.volume_bytes)}${status.read_only ? ', read-only' : ''}`],
     ['cache', `${status.cache} (${status.persistence === 'memory' ? 'memory: does not survive loss of power' : 'synced'})`],
     ['backing', status.backing],
-    ['state', `${status.state}, for ${since}${status.unmount_wanted === true ? '; told to end: is unmounted when its last user is gone' : ''}`],
+    [
+      'state',
+      `${status.state}, for ${since}${status.unmount_wanted === true ? '; told to end: is unmounted when its last user is gone' : ''}`,
+    ],
     ...(error === null ? [] : [['error', `${error.device}: ${error.message}, for ${formatDuration((nowMs - error.since_ms) / 1000)}`]]),
     ['dirty', dirtyText(status, nowMs)],
     ...mediaRows(status),

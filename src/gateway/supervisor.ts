@@ -193,9 +193,17 @@ export class Supervisor {
       this.#usersSaid = users;
       this.#events.busy?.(users);
       this.#unmountTimer = setTimeout(() => this.#unmountOrWait(), UNMOUNT_RETRY_MS);
+      this.#noteUnmountWanted();
     } catch (error) {
       this.#log.error({ error: messageOf(error) }, 'cannot unmount: still serving');
     }
+  }
+
+  /** For `pcache status`: the engine knows nothing of it. */
+  #noteUnmountWanted(): void {
+    if (this.#entry === undefined || this.#entry.unmount_wanted === true) return;
+    this.#entry = { ...this.#entry, unmount_wanted: true };
+    updateEntry(this.#paths, this.#entry);
   }
 
   /** An engine gives no answer: ends it, so that another takes over, where users do not notice that. Returns whether it did. */

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { ExecutionContext } from 'ava';
 import { Client } from '../fuse/client.js';
+import type { MountedStatus } from '../../src/cli/status-table.js';
 import { pattern } from '../fuse/conformance.js';
 import { waitUntil, type Job } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
@@ -104,7 +105,14 @@ mountTest('a mount in use: umount names the user and fails; SIGTERM does too, an
   process.kill(gateway.pids.supervisor, 'SIGTERM');
   await waitUntil(() => gateway.log().includes(`is in use by ${user}: still serving`), 'the log names the user');
   await holds(t, gateway, bytes);
+  // The entry follows the log.
+  await waitUntil(async () => ((await gateway.status()) as MountedStatus).unmount_wanted === true, 'the status says what was asked for');
   t.is((await gateway.status()).state, 'serving');
+  t.regex(
+    await gateway.ok('status', gateway.mountpoint),
+    /^state +serving, for .*; told to end: is unmounted when its last user is gone$/m,
+  );
+  t.regex(await gateway.ok('status'), / serving until its last user is gone /);
   await job.end();
   await endedInOrder(t, gateway);
 });
