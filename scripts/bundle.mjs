@@ -11,7 +11,7 @@
 // - What a module imports dynamically is in the file too, and is run when it is imported.
 // - Names and lines stay, so that a stack is read without tools; the source maps are for debuggers.
 // - Of packages, only what every start needs goes in. All others are loaded from node_modules as before, and when they are needed.
-import { build } from 'esbuild';
+import { build as esbuild } from 'esbuild';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve, sep } from 'node:path';
@@ -61,15 +61,15 @@ const otherPackagesStay = {
 };
 
 /** Resolves with the files that went in, relative to the root. */
-async function bundle(program) {
+async function bundle(program, build) {
   const name = program.slice(program.lastIndexOf('/') + 1);
-  const { metafile } = await build({
+  const { metafile } = await esbuild({
     absWorkingDir: root,
     entryPoints: { [name]: join(folder, `${program}.js`) },
     outdir: unfinished,
     bundle: true,
     format: 'cjs',
-    define: { 'import.meta.url': 'bundleUrl' },
+    define: { 'import.meta.url': 'bundleUrl', bundledBuild: JSON.stringify(build) },
     banner: { js: "'use strict';\nconst bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
     platform: 'node',
     target: 'node20',
@@ -79,6 +79,19 @@ async function bundle(program) {
     plugins: [otherPackagesStay],
   });
   return Object.keys(metafile.inputs);
+}
+
+/** Of all modules that may be bundled, and of the versions of the packages: what `src/gateway/program-build.ts` is about. */
+function digestOfBuild() {
+  const modules = ['bin', 'src'].flatMap((part) =>
+    readdirSync(join(folder, part), { recursive: true })
+      .filter((path) => path.endsWith('.js'))
+      .map((path) => join(folder, part, path)),
+  );
+  const hash = createHash('sha256');
+  for (const path of [join(root, 'package-lock.json'), ...modules.sort()])
+    hash.update(`${relative(folder, path)}\0`).update(readFileSync(path));
+  return hash.digest('hex');
 }
 
 /** The licences of the packages that these files belong to, each once. */
@@ -110,9 +123,10 @@ async function bundleAll() {
     process.exit(1);
   }
   const { size, mtimeMs } = statSync(built);
+  const build = digestOfBuild();
   rmSync(unfinished, { recursive: true, force: true });
   mkdirSync(unfinished);
-  const files = (await Promise.all(PROGRAMS.map(bundle))).flat();
+  const files = (await Promise.all(PROGRAMS.map((program) => bundle(program, build)))).flat();
   writeFileSync(join(unfinished, 'LICENSES'), licencesOf(files).join(`\n${'-'.repeat(80)}\n\n`));
   writeFileSync(join(unfinished, 'pcache.js'), COMMAND, { mode: 0o755 });
   writeFileSync(join(unfinished, 'package.json'), '{ "type": "commonjs" }\n');

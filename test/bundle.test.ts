@@ -110,3 +110,39 @@ mountTest(`the bundles serve a volume without the modules they were made from, t
   await gateway.umount('--flush');
   t.deepEqual(readFileSync(gateway.backing).subarray(4096, 4096 + bytes.length), bytes);
 });
+
+mountTest(
+  `an engine of another version is not started under an older supervisor, and the log says what to do${skipped}`,
+  lacks,
+  async (t) => {
+    const folder = temporaryFolder(t, build);
+    const installed = join(folder, 'bundle');
+    cpSync(bundle, installed, { recursive: true });
+    const gateway = await mounted(t, { program: join(installed, 'pcache.js') });
+    await waitUntil(() => hasLoadedSpare(gateway.pids.supervisor), 'there is a spare');
+    // Another version is installed over the one that serves.
+    const engineMain = join(installed, 'engine-main.js');
+    const other = readFileSync(engineMain, 'utf8').replace(/(programBuild = .*?")[0-9a-f]{64}"/, `$1${'0'.repeat(64)}"`);
+    t.regex(other, /programBuild = .*"0{64}"/);
+    writeFileSync(engineMain, other);
+
+    const bytes = Buffer.alloc(8192, 'older');
+    const client = gateway.client();
+    const fd = await client.call('open', gateway.volume, constants.O_RDWR);
+    await client.call('write', fd, 4096, bytes);
+    process.kill(gateway.pids.engine, 'SIGKILL');
+    await waitUntil(() => gateway.enginePid !== gateway.pids.engine, 'the spare takes over, which is of the older version');
+    t.deepEqual(await client.call('read', fd, 4096, bytes.length), bytes);
+    const says = /the files of the program were replaced by another version since the volume was mounted: unmount it, and mount it again/;
+    await waitUntil(() => says.test(gateway.log()), 'the log says that there will be no other spare');
+    await client.close();
+    await gateway.umount('--flush');
+    t.deepEqual(readFileSync(gateway.backing).subarray(4096, 4096 + bytes.length), bytes);
+  },
+);
+
+/** It has loaded its program when it has its name. */
+function hasLoadedSpare(supervisorPid: number): boolean {
+  const children = readFileSync(`/proc/${supervisorPid}/task/${supervisorPid}/children`, 'utf8').trim().split(' ');
+  return children.some((pid) => existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('pcache-spare'));
+}

@@ -13,6 +13,7 @@ import { messageOf } from '../errors.js';
 import { outlineArguments, type EngineOutline } from './engine.js';
 import { programEnd } from './process-death.js';
 import { startTicksOf } from './process-identity.js';
+import { EXIT_OTHER_BUILD, OTHER_BUILD } from './program-build.js';
 import type { EngineMessage, EngineStartMessage, GiveUpFlushMessage } from './process-messages.js';
 
 /** How long an engine that said it ended may take to exit. */
@@ -53,7 +54,8 @@ export class EngineChild {
         resolve(how);
       };
       this.#process.once('exit', (status, signal) => {
-        end(signal === null ? `exited with status ${status ?? 'unknown'}` : `killed by ${signal}`);
+        const exited = status === EXIT_OTHER_BUILD ? OTHER_BUILD : `exited with status ${status ?? 'unknown'}`;
+        end(signal === null ? exited : `killed by ${signal}`);
       });
       this.#process.on('error', (error) => {
         // Without a pid it never ran, and no exit will be told. Other errors are of messages to a process that is gone, whose exit is.

@@ -1,7 +1,12 @@
 // The main module of the engine process, which the supervisor forks. The threads are started before the rest of this process's program is loaded.
 
-import { outlineOf } from './engine.js';
+import { areOfOtherBuild, outlineOf } from './engine.js';
+import { exitProcess } from './process-exit.js';
+import { EXIT_OTHER_BUILD } from './program-build.js';
 import { threadedEngine } from './threaded-engine.js';
+
+// Before anything of the volume could be received.
+if (areOfOtherBuild(process.argv.slice(2))) exitProcess(EXIT_OTHER_BUILD);
 
 const program = threadedEngine();
 const outline = outlineOf(process.argv.slice(2));

@@ -9,6 +9,7 @@ import type { SegmentMap } from './control-protocol.js';
 import type { Logger } from './log.js';
 import type { MountOptions } from './mount-options.js';
 import type { ProcessIdentity } from './process-identity.js';
+import { programBuild } from './program-build.js';
 import type { StatusSnapshot } from './status.js';
 
 /** Everything an engine is started with, but for its log. Structured-cloneable: it comes from the supervisor in a message. */
@@ -129,12 +130,17 @@ export interface EngineOutline extends Pick<MountOptions, 'workers' | 'readOnly'
 
 /** An outline as the arguments of an engine process, which knows it before its first message could come. */
 export function outlineArguments({ workers, readOnly, transport, isAwaited }: EngineOutline): string[] {
-  return [JSON.stringify({ workers, readOnly, transport, isAwaited } satisfies EngineOutline)];
+  return [JSON.stringify({ workers, readOnly, transport, isAwaited } satisfies EngineOutline), programBuild];
+}
+
+/** Whether a supervisor of another build made these arguments: what it will say may mean something else. */
+export function areOfOtherBuild(args: readonly string[]): boolean {
+  return args.length > 0 && args[1] !== programBuild;
 }
 
 /** Undefined if the process was not started by `outlineArguments`. */
 export function outlineOf(args: readonly string[]): EngineOutline | undefined {
-  return args.length === 1 ? (JSON.parse(args[0]!) as EngineOutline) : undefined;
+  return args.length === 2 ? (JSON.parse(args[0]!) as EngineOutline) : undefined;
 }
 
 /** What the main module of an engine process is made of. */

@@ -8,6 +8,7 @@
 // parked ends the process, as any uncaught error does.
 
 import { Worker } from 'node:worker_threads';
+import { programBuild } from './program-build.js';
 import type { HelpOrder, ThreadGate } from './thread-messages.js';
 
 /** Entry file of a data thread, relative to this one, and the name that debuggers see. */
@@ -83,7 +84,7 @@ export type StartThread = (kind: ThreadKind) => ParkedThread;
 function startDataThread({ name, file }: ThreadKind): ParkedThread {
   const gate = closedGate();
   return parkedThread(
-    new Worker(new URL(file, import.meta.url), { name: `pcache ${name}`, workerData: { gate } satisfies ThreadGate }),
+    new Worker(new URL(file, import.meta.url), { name: `pcache ${name}`, workerData: { gate, build: programBuild } satisfies ThreadGate }),
     gate,
   );
 }

@@ -10,6 +10,7 @@ import { attachCacheDevice } from '../device/mapped-cache-device.js';
 import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
 import type { QueueEnd } from '../fuse/dev-fuse-transport.js';
 import { messageOf } from '../errors.js';
+import { OTHER_BUILD, programBuild } from './program-build.js';
 
 export type ThreadMessage =
   /** The thread has loaded its program and waits for what it is to work on. */
@@ -27,9 +28,12 @@ export interface HelpOrder {
   readonly cacheDevice: CacheDeviceHandle;
 }
 
-/** A thread's workerData: how many messages it was sent, each of which is there before it is counted; the last is what it is to work on. */
+/** A thread's workerData. */
 export interface ThreadGate {
+  /** How many messages the thread was sent, each of which is there before it is counted; the last is what it is to work on. */
   readonly gate: Int32Array<SharedArrayBuffer>;
+  /** That of the program that starts it; undefined: of this build for sure. */
+  readonly build?: string;
 }
 
 export function tellMain(message: ThreadMessage): void {
@@ -42,10 +46,11 @@ export function noteError(what: string, error: unknown): void {
 
 /**
  * Parks the calling thread until it is told what to work on, and returns that; the starter and the entry file agree on its type. Called once, first of
- * all. The wait has no bound, since a spare engine waits for as long as nothing goes wrong; it ends with the process.
+ * all. The wait has no bound, since a spare engine waits for as long as nothing goes wrong; it ends with the process. Throws if another build started it.
  */
 export function threadStart(): unknown {
-  const { gate } = workerData as ThreadGate;
+  const { gate, build = programBuild } = workerData as ThreadGate;
+  if (build !== programBuild) throw new Error(OTHER_BUILD);
   tellMain({ type: 'parked' });
   for (let taken = 0; ; taken++) {
     while (Atomics.load(gate, 0) === taken) Atomics.wait(gate, 0, taken);

@@ -1,8 +1,8 @@
-// In which order data threads are loaded, and how many at a time; the threads are fakes.
+// In which order data threads are loaded, and how many at a time; the threads are fakes, but for one.
 
-import { EventEmitter } from 'node:events';
+import { EventEmitter, once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Worker } from 'node:worker_threads';
+import { Worker as RealWorker, type Worker } from 'node:worker_threads';
 import test from 'ava';
 import {
   ParkedThreads,
@@ -12,6 +12,8 @@ import {
   type ParkedThread,
   type ThreadKind,
 } from '../../src/gateway/parked-threads.js';
+import { OTHER_BUILD } from '../../src/gateway/program-build.js';
+import type { ThreadGate } from '../../src/gateway/thread-messages.js';
 
 const kind = (name: string): ThreadKind => ({ name, file: `./${name}.js` });
 const kinds = ['a', 'b', 'c', 'd', 'e'].map(kind);
@@ -97,4 +99,11 @@ test('a thread that has loaded, or need not be, does not count', async (t) => {
   void loadInOrder(starters, 1);
   await turn();
   t.deepEqual(fakes.started, ['a', 'b']);
+});
+
+test('a thread of another build than the program that starts it takes nothing to work on', async (t) => {
+  const workerData = { gate: closedGate(), build: 'another' } satisfies ThreadGate;
+  const worker = new RealWorker(new URL('../../src/gateway/background-worker.js', import.meta.url), { workerData });
+  const [error] = (await once(worker, 'error')) as [Error];
+  t.is(error.message, OTHER_BUILD);
 });
