@@ -23,6 +23,7 @@ import { parseConfig, type MountConfig } from './config-text.js';
 import { configText } from './config-writer.js';
 import type { Output } from './output.js';
 import { count } from './range-text.js';
+import { whatMayGo } from './program-place.js';
 import { systemFiles, type SystemFile } from './system-files.js';
 
 interface FolderOption {
@@ -261,7 +262,9 @@ function installFiles({ root = '/', remove }: InstallOptions, output: Output): v
   else {
     for (const file of files) writeFile(file);
     const paths = files.map(({ path }) => path);
-    output.result({ installed: paths, ...program }, () => [...paths, 'systemctl daemon-reload makes systemd see it.'].join('\n'));
+    const warnings = whatMayGo(program);
+    for (const warning of warnings) if (!output.json) output.warn(warning);
+    output.result({ installed: paths, ...program, warnings }, () => [...paths, 'systemctl daemon-reload makes systemd see it.'].join('\n'));
   }
 }
 
