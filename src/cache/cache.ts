@@ -2,6 +2,8 @@
 // whoever uses it does the I/O and the waiting.
 
 import type { CacheDevice } from '../device/device.js';
+import type { BackingPrint } from '../media/backing-print.js';
+import { recordsCrc } from '../media/backing-print.js';
 import { COUNTER, countersOf } from '../shared/counters.js';
 import { signal } from '../shared/event-word.js';
 import { CacheRecords } from './cache-records.js';
@@ -114,9 +116,10 @@ export class Cache {
 
   /**
    * The last step of closing a cache in order: everything must be durable and no other thread may use the cache any more. Marks the media as
-   * closed. Throws PcacheError `io`.
+   * closed. `print`: of the backing device, to which nothing may be written any more (`printAtClose`). Throws PcacheError `io`.
    */
-  markClean(): void {
-    this.records.storeGatewayHeader({ state: 'clean' });
+  markClean(print: BackingPrint | undefined): void {
+    const backingPrint = print === undefined ? undefined : { ...print, recordsCrc: recordsCrc(this.device.control.bytes) };
+    this.records.storeGatewayHeader({ state: 'clean', ...(backingPrint === undefined ? {} : { backingPrint }) });
   }
 }

@@ -20,6 +20,7 @@ export type FindingCode =
   | 'tail'
   | 'gateway-header'
   | 'binding'
+  | 'backing-changed'
   | 'log-damaged'
   | 'log-lost'
   | 'log-end'

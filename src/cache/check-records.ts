@@ -5,6 +5,7 @@
 
 import type { CacheDevice } from '../device/device.js';
 import { isStoredIdentity } from '../media/backing-identity-match.js';
+import type { BackingPrint } from '../media/backing-print.js';
 import { CACHE_INFO_BYTES } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { readGatewayBackup, readGatewayHeader } from '../media/gateway-header.js';
@@ -23,6 +24,7 @@ import type { TailName } from '../media/tails.js';
 import type { CopyOffsets } from '../media/two-copy-record.js';
 import { copyIsValid } from '../media/two-copy-record.js';
 import { allZero } from '../media/u64.js';
+import { backingChange } from './changed-backing.js';
 import type { FindingList } from './check-finding.js';
 import type { InspectedMedia } from './inspect-media.js';
 import { readRecordedTail } from './recorded-tail.js';
@@ -31,6 +33,8 @@ import { readRecordedTail } from './recorded-tail.js';
 export interface BackingFacts {
   readonly sizeBytes: number;
   readonly identity: string;
+  /** As it is now; not there: not known. */
+  readonly print?: BackingPrint | undefined;
 }
 
 export function checkRecords(device: CacheDevice, media: InspectedMedia, backing: BackingFacts | undefined, list: FindingList): void {
@@ -41,7 +45,7 @@ export function checkRecords(device: CacheDevice, media: InspectedMedia, backing
   checkTail(device, media, 'key_tail', list);
   checkTail(device, media, 'dirty_tail', list);
   checkGatewayHeader(device, media, list);
-  if (backing !== undefined) checkBinding(media, backing, list);
+  if (backing !== undefined) checkBinding(device, media, backing, list);
 }
 
 function checkSuperblock(device: CacheDevice, media: InspectedMedia, list: FindingList): void {
@@ -96,7 +100,7 @@ function checkChain({ chain, segmentCount }: InspectedMedia, list: FindingList):
   const known = chain.physicalOf.length;
   const rest =
     known < segmentCount
-      ? `${segmentCount - known} of the ${segmentCount} segments can't be found, and what is in them is out of reach`
+      ? `${segmentCount - known} of the ${segmentCount} segments can't be found, and what is in them can't be reached`
       : 'the check goes on as if the segments followed each other on the device';
   list.add('error', 'chain', 'segment chain', `${chain.problem}: the cache can't be mounted; ${rest}`);
 }
@@ -165,7 +169,7 @@ function checkGatewayHeader(device: CacheDevice, media: InspectedMedia, list: Fi
   }
 }
 
-function checkBinding({ gatewayHeader }: InspectedMedia, backing: BackingFacts, list: FindingList): void {
+function checkBinding(device: CacheDevice, { gatewayHeader }: InspectedMedia, backing: BackingFacts, list: FindingList): void {
   const header: GatewayHeader | undefined = gatewayHeader.ok ? gatewayHeader.value : undefined;
   if (header === undefined || header.volumeBytes === 0) {
     list.add('info', 'binding', 'backing device', 'the cache is not bound to a backing device: whether it is this one can not be told');
@@ -178,5 +182,11 @@ function checkBinding({ gatewayHeader }: InspectedMedia, backing: BackingFacts, 
   if (!isStoredIdentity(header.backingIdentity, backing.identity)) {
     const names = `the cache belongs to another one (${header.backingIdentity}, this is ${backing.identity})`;
     list.add('error', 'binding', 'backing device', `${names}: unless this is the same data in another place, the cache is useless with it`);
+    return;
+  }
+  const change = backingChange(header, device.control.bytes, () => backing.print);
+  if (change !== undefined) {
+    const what = `it was written to after the cache was closed: ${change}`;
+    list.add('error', 'backing-changed', 'backing device', `${what}; what the cache holds may be older: mount refuses it`);
   }
 }

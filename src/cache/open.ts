@@ -4,6 +4,7 @@
 import type { CacheDevice } from '../device/device.js';
 import { PcacheError } from '../errors.js';
 import { isStoredIdentity } from '../media/backing-identity-match.js';
+import type { BackingPrint } from '../media/backing-print.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { newGatewayHeader, writeGatewayHeader } from '../media/gateway-header.js';
 import {
@@ -18,6 +19,7 @@ import {
 } from '../media/layout.js';
 import type { CacheSegId } from '../media/layout.js';
 import { createCounters } from '../shared/counters.js';
+import { backingChange, changedBackingError } from './changed-backing.js';
 import { KsetLog } from './kset-log.js';
 import { readCacheMedia } from './cache-media.js';
 import type { CacheMedia } from './cache-media.js';
@@ -50,7 +52,9 @@ export interface OpenOptions {
   readonly volumeBytes: number;
   /** Of the backing device, see `device/backing-identity`. */
   readonly backingIdentity: string;
-  /** Accept a backing device of another identity (but the same size) and remember it. */
+  /** Of the backing device, as it is now; asked for only if there is one to compare it with. Without it, a change meanwhile is not noticed. */
+  readonly backingPrint?: (() => BackingPrint | undefined) | undefined;
+  /** Accept a backing device of another identity (but the same size) and remember it; or one that was written to since the cache was closed. */
   readonly adopt: boolean;
   /** The boot of this host (/proc/sys/kernel/random/boot_id): 36 characters. */
   readonly bootId: string;
@@ -80,7 +84,8 @@ export interface OpenedCache {
 }
 
 /**
- * Throws PcacheError `not-a-cache`, `damaged`, `unsupported`, `mismatch` (another backing device or size); then nothing was changed.
+ * Throws PcacheError `not-a-cache`, `damaged`, `unsupported`, `mismatch` (another backing device or size, or one that was
+ * written to since); then nothing was changed.
  * `io` if the device fails.
  */
 export function openCache(device: CacheDevice, options: OpenOptions): OpenedCache {
@@ -97,6 +102,7 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
     opened = replayInto(device, media, options);
   }
   const { shared, segments, replayed } = opened;
+  requireUnchangedBacking(device, media.gatewayHeader, replayed.dirtyBytes, options);
   countFree(shared);
   setPositions(shared, media, replayed, options);
   if (!options.readOnly) {
@@ -127,7 +133,7 @@ function requireItsBackingDevice(header: GatewayHeader | undefined, options: Ope
       'mismatch',
       `the cache belongs to a backing device of ${header.volumeBytes} bytes, this one has ${options.volumeBytes}`,
       {
-        hint: 'If it is the right one and was resized: give it its size back, run pcache recover, resize it again, and format the cache.',
+        hint: 'If it is the right one and was resized: give it its size back, run pcache recover with --adopt, resize it again, and format the cache.',
       },
     );
   }
@@ -140,6 +146,12 @@ function requireItsBackingDevice(header: GatewayHeader | undefined, options: Ope
       },
     );
   }
+}
+
+function requireUnchangedBacking(device: CacheDevice, header: GatewayHeader | undefined, dirtyBytes: number, options: OpenOptions): void {
+  if (options.adopt) return;
+  const change = backingChange(header, device.control.bytes, options.backingPrint);
+  if (change !== undefined) throw changedBackingError(change, dirtyBytes, '-o adopt');
 }
 
 function createShared(device: CacheDevice, media: CacheMedia, options: OpenOptions): CacheShared {

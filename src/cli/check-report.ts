@@ -1,6 +1,7 @@
 // What `check` found, in words and as JSON, and what the user should do next.
 
 import type { CheckResult } from '../cache/check-cache.js';
+import { factsOf } from '../cache/changed-backing.js';
 import type { Finding } from '../cache/check-finding.js';
 import type { RepairPlan } from '../cache/repair-plan.js';
 import type { VolumeRange } from '../cache/volume-ranges.js';
@@ -35,7 +36,7 @@ export async function checkDevice(
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache umount ${mountpoint} first.`;
   const backing = backingPath === undefined ? undefined : openBacking(backingPath, { readOnly: true }, hintIfUsed);
   try {
-    const facts = backing === undefined ? undefined : { sizeBytes: backing.sizeBytes, identity: backing.identity };
+    const facts = backing === undefined ? undefined : factsOf(backing);
     return reportOf(await runTask('check', { cache: device.handle, backing: facts }, watch), plan);
   } finally {
     backing?.close();
@@ -100,7 +101,7 @@ function findingLines(findings: readonly Finding[]): string[] {
 }
 
 /** One line each; none if nothing is wrong. */
-export function nextSteps(path: string, { findings, errors, problems, plan }: CheckReport): string[] {
+export function nextSteps(path: string, { findings, errors, problems, plan, totals }: CheckReport): string[] {
   if (problems === 0) return [];
   const has = (...codes: Finding['code'][]): boolean => {
     return findings.some(({ severity, code }) => severity === 'error' && codes.includes(code));
@@ -116,6 +117,10 @@ export function nextSteps(path: string, { findings, errors, problems, plan }: Ch
     }
   }
   if (has('binding')) steps.push('name the backing device that the cache belongs to; if its data was moved, mount with -o adopt');
+  if (has('backing-changed')) {
+    const dirty = totals.dirtyBytes > 0 ? 'drops what is dirty in it too, with --force' : 'empties it and loses nothing';
+    steps.push(`pcache format ${path} ${dirty}; if only the time of the backing file was set, -o adopt mounts it as it is`);
+  }
   if (has('data-crc', 'data-lost')) {
     steps.push(
       'everything but the ranges named above can be mounted, or written back with pcache recover; restore those from a copy, if there is one',

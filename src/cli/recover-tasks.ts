@@ -2,8 +2,10 @@
 
 import { randomBytes } from 'node:crypto';
 import { readCacheMedia } from '../cache/cache-media.js';
+import { backingChange } from '../cache/changed-backing.js';
 import type { DamagedRange } from '../cache/check-damage.js';
 import { DamagedRanges } from '../cache/check-damage.js';
+import type { BackingFacts } from '../cache/check-records.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
 import { endOfKeys, planRecovery } from '../cache/inspect-recovery.js';
 import { openCache as replayCache } from '../cache/open.js';
@@ -14,7 +16,7 @@ import { salvageWrites } from '../cache/salvage-writes.js';
 import type { TellProgress } from '../cache/tell-progress.js';
 import type { VolumeRange } from '../cache/volume-ranges.js';
 import { VolumeRanges } from '../cache/volume-ranges.js';
-import type { BackingDevice, CacheDevice } from '../device/device.js';
+import type { CacheDevice } from '../device/device.js';
 import type { BackingDeviceHandle } from '../device/file-backing-device.js';
 import { attachBackingDevice } from '../device/file-backing-device.js';
 import type { CacheDeviceHandle } from '../device/mapped-cache-device.js';
@@ -29,7 +31,7 @@ import type { TaskContext } from './tasks.js';
 
 export interface ReadInTask {
   readonly cache: CacheDeviceHandle;
-  readonly backing: Pick<BackingDevice, 'sizeBytes' | 'identity'>;
+  readonly backing: BackingFacts;
   readonly adopt: boolean;
 }
 
@@ -38,14 +40,18 @@ export interface CacheRead {
   readonly replay: Replay;
   /** If it is wanted, or if data is damaged. */
   readonly recovery: RecoveryPlan | undefined;
+  /** What is known of a write to the backing device since the cache was closed, as `backingChange` says it. */
+  readonly change: string | undefined;
 }
 
 /** Throws PcacheError `mismatch`, and what `openCache` throws. */
 export function readIn(task: ReadInTask & { readonly isPlanWanted: boolean }, { tell }: TaskContext): CacheRead {
   return aboutCache(task.cache.path, () => {
-    const { media, replay } = replayFor(attachCacheDevice(task.cache), task, tell);
+    const device = attachCacheDevice(task.cache);
+    const { media, replay } = replayFor(device, task, tell);
+    const change = backingChange(media.gatewayHeader, device.control.bytes, () => task.backing.print);
     const isPlanned = task.isPlanWanted || replay.corruptKeys > 0;
-    return { replay, recovery: isPlanned ? planRecovery(media, replay.unclosed, tell) : undefined };
+    return { replay, recovery: isPlanned ? planRecovery(media, replay.unclosed, tell) : undefined, change };
   });
 }
 

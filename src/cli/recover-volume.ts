@@ -1,6 +1,7 @@
 // The volume that `pcache recover` writes back: opened in a thread, which takes long, and used in this one.
 
 import { readCacheMedia } from '../cache/cache-media.js';
+import { factsOf } from '../cache/changed-backing.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { InlineVolume } from '../gateway/inline-volume.js';
@@ -15,7 +16,7 @@ export async function openVolume(
   adopt: boolean,
   watch: TaskWatch,
 ): Promise<InlineVolume> {
-  const facts = { sizeBytes: backing.sizeBytes, identity: backing.identity };
+  const facts = factsOf(backing);
   const opened = await runTask('openToRecover', { cache: device.handle, backing: facts, adopt }, watch);
   const media = aboutCache(device.handle.path, () => readCacheMedia(device));
   return new InlineVolume(device, backing, openOptions(adopt, false), { ...opened, media });

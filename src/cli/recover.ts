@@ -3,8 +3,10 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { changedBackingError, factsOf } from '../cache/changed-backing.js';
 import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
+import type { Replay } from '../cache/replay.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { withPrivateCopy } from '../device/private-copy.js';
@@ -62,8 +64,12 @@ async function recoverAs(cachePath: string, backingPath: string, options: Recove
     try {
       const task = { cachePath, backingPath, device, backing, context };
       const read = await lookAtCache(task, options);
-      if (read === undefined || hasDamagedData(read)) await recoverFromCopy(task, options);
-      else if (read.recovery !== undefined && readOnly) sayWhatWouldBeWritten(task, read.recovery);
+      if (read === undefined || hasDamagedData(read)) {
+        await recoverFromCopy(task, options);
+        return;
+      }
+      refuseChangedBacking(task, read, options);
+      if (read.recovery !== undefined && readOnly) sayWhatWouldBeWritten(task, read.recovery);
       else await writeBack(task, read, options.adopt === true);
     } finally {
       backing.close();
@@ -93,7 +99,7 @@ function nothingWrittenText(cachePath: string, backingPath: string): string {
 /** Replays the cache and changes nothing; `undefined` if it is damaged. Throws PcacheError if it is none, or belongs to another backing device. */
 async function lookAtCache(task: Task, options: RecoverOptions): Promise<CacheRead | undefined> {
   const { cachePath, device, backing } = task;
-  const facts = { sizeBytes: backing.sizeBytes, identity: backing.identity };
+  const facts = factsOf(backing);
   try {
     const argument = { cache: device.handle, backing: facts, adopt: options.adopt === true, isPlanWanted: options.dryRun === true };
     return await runTask('readIn', argument, watchOf(task));
@@ -103,6 +109,18 @@ async function lookAtCache(task: Task, options: RecoverOptions): Promise<CacheRe
     aboutCache(cachePath, () => inspectMedia(device));
     return undefined;
   }
+}
+
+/** What is dirty would go over newer data. If nothing is, the backing device has everything, and more. */
+function refuseChangedBacking({ cachePath }: Task, { change, replay }: CacheRead, { adopt }: RecoverOptions): void {
+  if (change === undefined || adopt === true || replay.dirtyBytes === 0) return;
+  aboutCache(cachePath, () => {
+    throw changeError(change, replay);
+  });
+}
+
+function changeError(change: string, { dirtyBytes }: Replay): PcacheError {
+  return changedBackingError(change, dirtyBytes, '--adopt');
 }
 
 /** Damaged copies of what the backing device has don't count. */
@@ -122,9 +140,16 @@ async function recoverFromCopy(task: Task, options: RecoverOptions): Promise<voi
       const { place, why, advice } = refusal;
       throw new PcacheError('damaged', `${cachePath}: ${place}: ${why}`, { hint: `${advice}.` });
     }
-    const facts = { sizeBytes: backing.sizeBytes, identity: backing.identity };
-    const { replay, recovery } = await runTask('readIn', { cache: copy.handle, backing: facts, adopt, isPlanWanted: true }, watchOf(task));
+    const facts = factsOf(backing);
+    const { replay, recovery, change } = await runTask(
+      'readIn',
+      { cache: copy.handle, backing: facts, adopt, isPlanWanted: true },
+      watchOf(task),
+    );
     if (recovery === undefined) throw new PcacheError('internal', `${cachePath}: no plan was made`);
+    // No refusal: the cache is left as it is, so the same command again, after an interrupt or with --salvage, finds what the first one wrote.
+    if (change !== undefined && !adopt && recovery.bytes > 0)
+      task.context.output.warn(`${cachePath}: ${changeError(change, replay).message}`);
     const damaged = { ...task, copy, repair, replay, recovery, salvage: options.salvage === true, adopt };
     if (options.dryRun === true) await sayWhatDamageLeaves(damaged);
     else await recoverDamaged(damaged);

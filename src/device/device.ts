@@ -2,6 +2,7 @@
 // `file-backing-device` and `simulated-backing-device`.
 
 import type { BackingQueue } from './backing-queue.js';
+import type { BackingPrint } from '../media/backing-print.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
 
 /** One segment of the cache device, seen through several views of the same 16 MiB of memory. */
@@ -71,6 +72,11 @@ export interface BackingDevice {
   isHole(offsetBytes: number, lengthBytes: number): boolean;
   /** Makes everything written durable. Throws PcacheError `io`; after a failure nothing written since the last good flush counts as durable. */
   flush(): void;
+  /**
+   * What it can be recognised by (`media/backing-print`). `durable`: what it is of is made durable before, the time of change included. Throws
+   * PcacheError `io`. Without it a change by others is not noticed.
+   */
+  print?(options: { durable: boolean }): BackingPrint;
   /** For `openBackingQueue`: takes up to `depth` requests at a time. Without it each is done when it is submitted. */
   queue?(depth: number): BackingQueue;
   /** For `openWriteQueue`. */

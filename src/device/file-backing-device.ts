@@ -10,6 +10,9 @@
 
 import * as fs from 'node:fs';
 import { PcacheError } from '../errors.js';
+import type { BackingPrint } from '../media/backing-print.js';
+import { PRINT_BYTES_MAX } from '../media/backing-print.js';
+import { pcacheCrc } from '../media/crc32c.js';
 import { SECTOR_BYTES, VOLUME_BYTES_MAX } from '../media/layout.js';
 import { backingIdentityOf } from './backing-identity.js';
 import { SynchronousBackingQueue } from './backing-queue.js';
@@ -151,6 +154,27 @@ export class FileBackingDevice implements BackingDevice {
       fs.fdatasyncSync(this.#fd);
     } catch (error) {
       throw systemErrorFrom(`${this.handle.path}: flush`, error, codeOfNumber(errnoOf(error) ?? errno.EIO));
+    }
+  }
+
+  print({ durable }: { durable: boolean }): BackingPrint {
+    this.#requireOpen();
+    const start = new Uint8Array(Math.min(PRINT_BYTES_MAX, this.sizeBytes));
+    try {
+      // Not fdatasync: a loss of power must not put the time back.
+      if (durable) fs.fsyncSync(this.#fd);
+      this.read(0, start, 0, start.length);
+      const stat = fs.fstatSync(this.#fd, { bigint: true });
+      const print = { bytes: start.length, crc: pcacheCrc(start) };
+      // That of a device node is not moved by writes.
+      if (!stat.isFile() || stat.mtimeNs < 1_000_000_000n) return print;
+      return {
+        ...print,
+        changed: { seconds: Number(stat.mtimeNs / 1_000_000_000n), nanoseconds: Number(stat.mtimeNs % 1_000_000_000n) },
+      };
+    } catch (error) {
+      if (error instanceof PcacheError) throw error;
+      throw systemErrorFrom(this.handle.path, error, codeOfNumber(errnoOf(error) ?? errno.EIO));
     }
   }
 

@@ -7,6 +7,9 @@
 // - Only chunks that were written to take memory, so a volume of 16 TiB costs nothing.
 
 import { PcacheError } from '../errors.js';
+import type { BackingPrint } from '../media/backing-print.js';
+import { PRINT_BYTES_MAX } from '../media/backing-print.js';
+import { pcacheCrc } from '../media/crc32c.js';
 import { SECTOR_BYTES } from '../media/layout.js';
 import type { BackingQueue } from './backing-queue.js';
 import type { BackingDevice } from './device.js';
@@ -104,6 +107,13 @@ export class SimulatedBackingDevice implements BackingDevice {
   flush(): void {
     this.#begin('flush', 0, 0);
     this.#durable.clear();
+  }
+
+  print({ durable }: { durable: boolean }): BackingPrint {
+    if (durable) this.flush();
+    const start = new Uint8Array(Math.min(PRINT_BYTES_MAX, this.sizeBytes));
+    this.#copyOut(0, start);
+    return { bytes: start.length, crc: pcacheCrc(start) };
   }
 
   close(): void {

@@ -9,11 +9,10 @@ import { availableParallelism } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { Cache } from '../cache/cache.js';
-import { openCache } from '../cache/open.js';
-import type { OpenedCache } from '../cache/open.js';
+import { printAtClose, printNow } from '../cache/changed-backing.js';
+import { openCache, type OpenedCache } from '../cache/open.js';
 import { NumberWord, Word } from '../cache/shared-state.js';
-import { adoptBackingDevice } from '../device/file-backing-device.js';
-import type { FileBackingDevice } from '../device/file-backing-device.js';
+import { adoptBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { adoptCacheDevice } from '../device/mapped-cache-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { closeWakeEvent, createWakeEvent } from '../device/wake-event.js';
@@ -122,6 +121,7 @@ class ThreadedEngine implements Engine {
     this.#opened = openCache(device, {
       volumeBytes: backing.sizeBytes,
       backingIdentity: backing.identity,
+      backingPrint: () => printNow(backing),
       adopt: options.options.adopt,
       bootId: hostBootId(),
       // One for each queue worker, one for what misses bring in.
@@ -438,7 +438,8 @@ class ThreadedEngine implements Engine {
       if (Atomics.load(words, GatewayWord.cacheFailed) !== 0) {
         throw new PcacheError('io', `cache device: ${new SharedText(this.#shared.cacheError).get()?.text ?? 'it failed'}`);
       }
-      if (!cache.readOnly) this.#cache.markClean();
+      if (!cache.readOnly)
+        this.#cache.markClean(printAtClose(this.#backing, new SharedText(this.#shared.backingError).get() !== undefined));
     } finally {
       destroyRequestSlots(this.#shared.slots);
       if (this.#wakeFd !== undefined) closeWakeEvent(this.#wakeFd);

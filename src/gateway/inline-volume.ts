@@ -2,6 +2,7 @@
 // would do (closing ksets, writeback, GC) is done here, step by step, when a write needs room and when the caller asks.
 
 import { Cache } from '../cache/cache.js';
+import { printAtClose, printNow } from '../cache/changed-backing.js';
 import { openCache } from '../cache/open.js';
 import type { OpenOptions, OpenedCache } from '../cache/open.js';
 import { NumberWord } from '../cache/shared-state.js';
@@ -12,7 +13,7 @@ import type { CounterTotals } from '../shared/counters.js';
 import { Maintenance } from './maintenance.js';
 import { VolumeIo } from './volume-io.js';
 
-export type InlineVolumeOptions = Omit<OpenOptions, 'volumeBytes' | 'backingIdentity' | 'counterSlices'>;
+export type InlineVolumeOptions = Omit<OpenOptions, 'volumeBytes' | 'backingIdentity' | 'backingPrint' | 'counterSlices'>;
 
 export class InlineVolume {
   readonly opened: OpenedCache;
@@ -32,6 +33,7 @@ export class InlineVolume {
         ...options,
         volumeBytes: backing.sizeBytes,
         backingIdentity: backing.identity,
+        backingPrint: () => printNow(backing),
         counterSlices: options.writers,
       });
     const { shared } = this.opened;
@@ -116,7 +118,7 @@ export class InlineVolume {
     this.#maintenance.close();
     if (this.opened.shared.readOnly) return;
     this.#flush();
-    this.caches[0]!.markClean();
+    this.caches[0]!.markClean(printAtClose(this.#backing));
   }
 
   /** One pass of everything that can make room. */

@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { printAtClose, printNow } from '../cache/changed-backing.js';
 import { openCache } from '../cache/open.js';
 import { READ_BYTES_MAX } from '../cache/reader.js';
 import type { BackingDevice } from '../device/device.js';
@@ -221,6 +222,7 @@ function openOver(device: MappedCacheDevice, { backingPath, readOnly, adopt }: O
     const { shared, replay } = openCache(device, {
       volumeBytes: backing.sizeBytes,
       backingIdentity: backing.identity,
+      backingPrint: () => printNow(backing),
       adopt,
       bootId: hostBootId(),
       writers: HEAD.count,
@@ -262,7 +264,7 @@ function serve({ device, backing, shared, corruptKeys }: Opened): void {
 function close(thread: LibraryThread, { markClean }: CloseOrder, device: MappedCacheDevice, backing: FileBackingDevice): void {
   let failure: PcacheError | undefined;
   try {
-    if (markClean) thread.cache.markClean();
+    if (markClean) thread.cache.markClean(printAtClose(backing));
   } catch (error) {
     if (!(error instanceof PcacheError)) throw error;
     failure = error;

@@ -4,9 +4,11 @@
 // that an old program can tell a newer header from a broken one.
 //
 // A third copy, the backup, stands in the superblock's page, which the kernel reads 24 bytes of. It is read only if neither of the two is valid: the
-// page that holds both is then lost, and without the backup the cache would look like one that the kernel made. It says no `durable` place and no
-// `dirtyTail`: it is not stored often enough for either to hold.
+// page that holds both is then lost, and without the backup the cache would look like one that the kernel made. It says no `durable` place, no
+// `dirtyTail` and no print of the backing device: it is not stored often enough for them to hold.
 
+import type { StoredPrint } from './backing-print.js';
+import { printIsValid } from './backing-print.js';
 import { pcacheCrcOfRange } from './crc32c.js';
 import type { Decoded } from './decoded.js';
 import { accepted, refused } from './decoded.js';
@@ -43,8 +45,13 @@ export const GATEWAY_HEADER_LAYOUT = structLayout('gateway_header', GATEWAY_HEAD
   dirty_tail_sequence: [632, 8],
   dirty_tail_segment: [640, 4],
   dirty_tail_offset: [644, 4],
+  print_bytes: [648, 4],
+  print_crc: [652, 4],
+  print_seconds: [656, 8],
+  print_nanoseconds: [664, 4],
+  print_records_crc: [668, 4],
   /** Zero; room for what later versions add. */
-  reserved: [648, GATEWAY_HEADER_BYTES - 648],
+  reserved: [672, GATEWAY_HEADER_BYTES - 672],
 });
 const AT = GATEWAY_HEADER_LAYOUT;
 
@@ -86,6 +93,8 @@ export interface GatewayHeader {
   readonly durable?: DurablePlace;
   /** Not there: not known, or a kset of the kernel stood there. It holds as long as this gateway alone uses the cache (see `cache/recorded-tail`). */
   readonly dirtyTail?: DirtyTailPlace;
+  /** Of the backing device when the cache was closed, only with `clean`. Not there: not known. How far it holds: `cache/changed-backing`. */
+  readonly backingPrint?: StoredPrint;
 }
 
 /** A header as read, and where from. */
@@ -177,6 +186,7 @@ function decodeFields(bytes: Uint8Array, view: DataView, offset: number): Decode
     createdMs: readU64(view, offset + AT.created_ms),
     ...(durable === undefined ? {} : { durable }),
     ...(dirtyTail === undefined ? {} : { dirtyTail }),
+    ...(state === 'clean' ? decodePrint(view, offset) : {}),
   };
   const problem = gatewayHeaderProblem(header);
   return problem === undefined ? accepted(header) : refused(problem);
@@ -196,6 +206,19 @@ function decodePlace(
   return { sequence, position: { cacheSegId, segOff } };
 }
 
+/** One that makes no sense is none: it is only there to refuse by. */
+function decodePrint(view: DataView, offset: number): Pick<GatewayHeader, 'backingPrint'> {
+  const seconds = readU64(view, offset + AT.print_seconds);
+  const nanoseconds = view.getUint32(offset + AT.print_nanoseconds, true);
+  const backingPrint = {
+    bytes: view.getUint32(offset + AT.print_bytes, true),
+    crc: view.getUint32(offset + AT.print_crc, true),
+    recordsCrc: view.getUint32(offset + AT.print_records_crc, true),
+    ...(seconds === 0 ? {} : { changed: { seconds, nanoseconds } }),
+  };
+  return printIsValid(backingPrint) ? { backingPrint } : {};
+}
+
 function decodeBootId(bytes: Uint8Array, offset: number): string | undefined {
   if (allZero(bytes, offset, BOOT_ID_BYTES)) return '';
   const text = bytes.subarray(offset, offset + BOOT_ID_BYTES);
@@ -210,17 +233,23 @@ function decodeText(bytes: Uint8Array, offset: number, lengthBytes: number): str
   return same ? text : undefined;
 }
 
-/** The header with these places in the log instead of its own. */
+/** The header with these places in the log instead of its own. A print of the backing device stays with a clean header only. */
 export function withLogPlaces(
-  { uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs }: GatewayHeader,
+  header: GatewayHeader,
   durable: DurablePlace | undefined,
   dirtyTail: DirtyTailPlace | undefined,
 ): GatewayHeader {
   return {
-    ...{ uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs },
+    ...lasting(header),
     ...(durable === undefined ? {} : { durable }),
     ...(dirtyTail === undefined ? {} : { dirtyTail }),
+    ...(header.backingPrint === undefined || header.state !== 'clean' ? {} : { backingPrint: header.backingPrint }),
   };
+}
+
+/** What holds however rarely it is stored. */
+function lasting({ uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs }: GatewayHeader): GatewayHeader {
+  return { uuid, volumeBytes, backingIdentity, bootId, sequenceLimit, state, createdMs };
 }
 
 /** Which field of a header can't be stored, or makes no sense; `undefined` if none. */
@@ -236,6 +265,8 @@ export function gatewayHeaderProblem(header: GatewayHeader): string | undefined 
   if (!Number.isSafeInteger(sequenceLimit) || sequenceLimit < 1 || sequenceLimit > KSET_SEQUENCE_MAX)
     return `a sequence limit of ${sequenceLimit}`;
   if (!Number.isSafeInteger(createdMs) || createdMs < 0) return `a creation time of ${createdMs} ms`;
+  const { backingPrint, state } = header;
+  if (backingPrint !== undefined && !(state === 'clean' && printIsValid(backingPrint))) return 'a print of the backing device that is none';
   return placeProblem('durable', header.durable) ?? placeProblem('dirty_tail', header.dirtyTail);
 }
 
@@ -295,9 +326,9 @@ export function encodeGatewayHeader(control: Uint8Array, index: CopyIndex, heade
   encodeAt(control, GATEWAY_HEADER_OFFSETS[index], header, generation);
 }
 
-/** The backup of `current`, without the places in the log. The caller persists GATEWAY_BACKUP_OFFSET, +GATEWAY_HEADER_BYTES. */
+/** The backup of `current`, without the places in the log and the print. The caller persists GATEWAY_BACKUP_OFFSET, +GATEWAY_HEADER_BYTES. */
 export function writeGatewayBackup(control: Uint8Array, current: Pick<CurrentGatewayHeader, 'value' | 'generation'>): void {
-  encodeAt(control, GATEWAY_BACKUP_OFFSET, withLogPlaces(current.value, undefined, undefined), current.generation);
+  encodeAt(control, GATEWAY_BACKUP_OFFSET, lasting(current.value), current.generation);
 }
 
 /** The backup by itself; `undefined` if it is not valid. */
@@ -335,6 +366,14 @@ function encodeAt(control: Uint8Array, offset: number, header: GatewayHeader, ge
     writeU64(view, offset + AT.dirty_tail_sequence, dirtyTail.sequence);
     view.setUint32(offset + AT.dirty_tail_segment, dirtyTail.position.cacheSegId, true);
     view.setUint32(offset + AT.dirty_tail_offset, dirtyTail.position.segOff, true);
+  }
+  const { backingPrint } = header;
+  if (backingPrint !== undefined) {
+    view.setUint32(offset + AT.print_bytes, backingPrint.bytes, true);
+    view.setUint32(offset + AT.print_crc, backingPrint.crc, true);
+    writeU64(view, offset + AT.print_seconds, backingPrint.changed?.seconds ?? 0);
+    view.setUint32(offset + AT.print_nanoseconds, backingPrint.changed?.nanoseconds ?? 0, true);
+    view.setUint32(offset + AT.print_records_crc, backingPrint.recordsCrc, true);
   }
   view.setUint32(offset + AT.crc, pcacheCrcOfRange(control, offset + AT.format_version, offset + GATEWAY_HEADER_BYTES), true);
 }

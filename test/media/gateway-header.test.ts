@@ -1,5 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
+import { PRINT_BYTES_MAX } from '../../src/media/backing-print.js';
 import { pcacheCrcOfRange } from '../../src/media/crc32c.js';
 import type { DurablePlace, GatewayHeader } from '../../src/media/gateway-header.js';
 import {
@@ -8,6 +9,7 @@ import {
   newGatewayHeader,
   readGatewayBackup,
   readGatewayHeader,
+  withLogPlaces,
   writeGatewayBackup,
   writeGatewayHeader,
 } from '../../src/media/gateway-header.js';
@@ -84,6 +86,12 @@ test('every header that can be stored comes back', (t) => {
     createdMs: fc.maxSafeNat(),
     durable: place,
     dirtyTail: place,
+    backingPrint: fc.record({
+      bytes: fc.integer({ min: 1, max: PRINT_BYTES_MAX }),
+      crc: fc.nat(0xffffffff),
+      recordsCrc: fc.nat(0xffffffff),
+      changed: fc.record({ seconds: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }), nanoseconds: fc.nat(999_999_999) }),
+    }),
   });
   const control = controlArea();
   fc.assert(
@@ -95,6 +103,32 @@ test('every header that can be stored comes back', (t) => {
       t.deepEqual(written.value, value);
     }),
   );
+});
+
+test('a print of the backing device is kept while the header is clean; it goes with the first change of state, and the backup has none', (t) => {
+  const control = controlArea();
+  const backingPrint = { bytes: 512, crc: 0x01020304, recordsCrc: 0x05060708 };
+  const clean = { ...HEADER, state: 'clean' as const, backingPrint };
+  const written = writeGatewayHeader(control, clean, undefined);
+  t.is(Buffer.from(control.subarray(648, 672)).toString('hex'), '00020000' + '04030201' + '0000000000000000' + '00000000' + '08070605');
+  t.deepEqual(readGatewayHeader(control), { ok: true, ...written });
+  t.deepEqual(withLogPlaces(clean, undefined, undefined).backingPrint, backingPrint);
+  t.is(withLogPlaces({ ...clean, state: 'open' }, undefined, undefined).backingPrint, undefined);
+  t.is(gatewayHeaderProblem({ ...clean, state: 'open' }), 'a print of the backing device that is none');
+  writeGatewayBackup(control, written);
+  t.is(readGatewayBackup(control)?.state, 'clean');
+  t.is(readGatewayBackup(control)?.backingPrint, undefined);
+});
+
+test('a header without a print, as older versions write it, and one whose print makes no sense read as headers without one', (t) => {
+  for (const bytes of [0, PRINT_BYTES_MAX + 1]) {
+    const control = controlArea();
+    encodeGatewayHeader(control, 0, { ...HEADER, state: 'clean' }, 1);
+    viewOf(control).setUint32(648, bytes, true);
+    viewOf(control).setUint32(0, pcacheCrcOfRange(control, 4, 2048), true);
+    const read = readGatewayHeader(control);
+    t.true(read.ok && read.value.state === 'clean' && read.value.backingPrint === undefined);
+  }
 });
 
 test('the copies are written in turn, and the later generation is current', (t) => {

@@ -89,7 +89,12 @@ test('the fields of every structure are where they already are', (t) => {
     dirty_tail_sequence: 632,
     dirty_tail_segment: 640,
     dirty_tail_offset: 644,
-    reserved: 648,
+    print_bytes: 648,
+    print_crc: 652,
+    print_seconds: 656,
+    print_nanoseconds: 664,
+    print_records_crc: 668,
+    reserved: 672,
   });
   t.deepEqual(
     [

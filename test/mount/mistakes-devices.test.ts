@@ -88,7 +88,11 @@ for (const state of ['dirty', 'flushed'] as const) {
         await refused(t, gateway, gateway.backing, new RegExp(`${VOLUME_BYTES} bytes, this one has ${bytes}`));
         truncateSync(gateway.backing, VOLUME_BYTES);
       }
-      await gateway.mount();
+      // It was changed meanwhile, as far as can be told.
+      const { status, stderr } = await gateway.pcache(...gateway.mountArguments);
+      t.is(status, 1);
+      t.regex(stderr, /written to after the cache was closed: it was last changed at /);
+      await gateway.ok(...gateway.mountArguments, '-o', 'adopt');
       await gateway.umount('--flush');
       t.true(
         readFileSync(gateway.backing)

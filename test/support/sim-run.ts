@@ -352,7 +352,7 @@ class Run {
     const keys = history.prefixOf(content, history.keys);
     if (typeof keys === 'string') throw new PromiseBroken(`after writeback of everything: ${keys}`);
     if (cache.dirtyBytes !== 0) throw new PromiseBroken(`${cache.dirtyBytes} bytes are dirty after everything was written back`);
-    cache.markClean();
+    cache.markClean(undefined);
     const { words } = shared;
     history.notePosition(words[Word.openSegment]!, words[Word.openOffset]!, history.keys);
     history.goOnFrom(history.keys, this.#events.tick, content);

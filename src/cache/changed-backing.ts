@@ -1,0 +1,83 @@
+// Whether the backing device was written to while the cache was closed: what is cached is older then, and the two together are no volume that ever was.
+//
+// No proof, no refusal: the gateway header must say that the cache was closed in order, with a print of the backing device, and the kernel must not have
+// used the cache since, which writes back and leaves the header alone. So after a crash nothing is compared.
+
+import type { BackingDevice } from '../device/device.js';
+import { PcacheError } from '../errors.js';
+import type { BackingPrint } from '../media/backing-print.js';
+import { recordsCrc } from '../media/backing-print.js';
+import type { GatewayHeader } from '../media/gateway-header.js';
+import type { BackingFacts } from './check-records.js';
+
+/**
+ * What is known of a write to the backing device since the cache was closed; `undefined` if nothing is. `control`: device bytes from 0. `now`: asked only
+ * if there is something to compare.
+ */
+export function backingChange(
+  header: GatewayHeader | undefined,
+  control: Uint8Array,
+  now: (() => BackingPrint | undefined) | undefined,
+): string | undefined {
+  if (header?.state !== 'clean' || header.backingPrint === undefined || now === undefined) return undefined;
+  const then = header.backingPrint;
+  if (then.recordsCrc !== recordsCrc(control)) return undefined;
+  const print = now();
+  if (print === undefined) return undefined;
+  if (then.bytes === print.bytes && then.crc !== print.crc) return `its first ${sizeText(print.bytes)} are not what they were then`;
+  // A file may have been used as a loop device, or the other way round: then there is one time only.
+  if (then.changed === undefined || print.changed === undefined) return undefined;
+  const { seconds, nanoseconds } = print.changed;
+  if (then.changed.seconds === seconds && then.changed.nanoseconds === nanoseconds) return undefined;
+  return `it was last changed at ${timeText(print.changed)}, not at ${timeText(then.changed)} as then`;
+}
+
+/** The refusal. `adoptWith`: how the user says that the cache is to be used all the same. */
+export function changedBackingError(change: string, dirtyBytes: number, adoptWith: string): PcacheError {
+  const ways =
+    dirtyBytes === 0
+      ? `Nothing is dirty, so pcache format of the cache empties it and loses nothing; if the data is the same and only its time was set, use it with ${adoptWith}.`
+      : `${dirtyBytes} bytes that only the cache has would go over what is newer: use it all the same with ${adoptWith}, then check what is on the volume; or drop them, with pcache format --force of the cache.`;
+  return new PcacheError(
+    'mismatch',
+    `the backing device was written to after the cache was closed: ${change}; what the cache holds may be older than that`,
+    { hint: ways },
+  );
+}
+
+/** For `OpenOptions`: `undefined` if it can't be read, which is no reason not to open. */
+export function printNow(backing: BackingDevice): BackingPrint | undefined {
+  return printOf(backing, false);
+}
+
+/** All that is known of it without the cache. */
+export function factsOf(backing: BackingDevice): BackingFacts {
+  return { sizeBytes: backing.sizeBytes, identity: backing.identity, print: printNow(backing) };
+}
+
+/**
+ * For the header of a cache that is being closed: `undefined` if it can't be taken, which is no reason not to close. Durable before it is
+ * returned. A device that `isFailing` is not worth a wait.
+ */
+export function printAtClose(backing: BackingDevice, isFailing = false): BackingPrint | undefined {
+  return isFailing ? undefined : printOf(backing, true);
+}
+
+function printOf(backing: BackingDevice, durable: boolean): BackingPrint | undefined {
+  try {
+    return backing.print?.({ durable });
+  } catch (error) {
+    if (error instanceof PcacheError) return undefined;
+    throw error;
+  }
+}
+
+function sizeText(bytes: number): string {
+  return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`;
+}
+
+function timeText({ seconds, nanoseconds }: NonNullable<BackingPrint['changed']>): string {
+  const date = new Date(seconds * 1000);
+  const fraction = String(nanoseconds).padStart(9, '0');
+  return Number.isNaN(date.getTime()) ? `${seconds}.${fraction} s` : date.toISOString().replace('.000Z', `.${fraction}Z`);
+}
