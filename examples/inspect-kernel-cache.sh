@@ -43,6 +43,8 @@ pcache check "$dir/cache" --backing "$dir/backing"
 echo "- what is not on the backing device yet"
 pcache recover "$dir/cache" "$dir/backing" --dry-run
 echo "- write that, and look again"
+echo "  (The log's \"dirty\" counts a place of the volume as often as it was written, \"would write\" counts it once. What is written lies between the two:"
+echo "  writing back keeps the order of the log, so what was written over is left out only within a batch.)"
 pcache recover "$dir/cache" "$dir/backing"
 pcache recover "$dir/cache" "$dir/backing" --dry-run
 echo "- the backing device alone, with all of the volume:"

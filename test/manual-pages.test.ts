@@ -33,7 +33,7 @@ function withProgram(program: string, title: string, body: (t: ExecutionContext)
   else test.skip(`${title} (skipped: no ${program})`, body);
 }
 
-test('pcache(1) is what the commands say of themselves: node scripts/manual-page.mjs makes it anew', async (t) => {
+test('pcache(1) is what the commands say of themselves: node scripts/manual-page.mjs makes it again', async (t) => {
   const script = pathToFileURL(join(repositoryRoot, 'scripts', 'manual-page.mjs')).href;
   const { manualPage } = (await import(script)) as { manualPage: (program: CommandNode) => string };
   t.is(textOf('pcache.1'), manualPage(await readCommandTree()));

@@ -221,10 +221,10 @@ export class LogCheck {
     }
     const loss = lossOf(this.#media, walk, bootId, this.#tell);
     const given =
-      'what was written to the cache behind this place, and is not on the backing device, is out of reach, and the cache is refused as it is';
+      "what was written to the cache behind this place, and is not on the backing device, can't be reached; the cache is refused as it is";
     this.#list.add('error', 'log-damaged', placeOf(walk.end), `${damage}: ${given}`);
     for (const range of loss.ranges) {
-      const what = 'written behind the damage: the backing device has older bytes, and the newer ones are lost if the log is cut';
+      const what = 'written behind the damage: the backing device has older bytes, and cutting the log there would lose the newer ones';
       this.#list.add('error', 'log-lost', 'volume', what, range);
     }
     if (loss.unreadableWritesMax === 0) return;

@@ -27,7 +27,7 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
     draft.step({
       place: PLACE,
       why: 'neither of its two copies is valid',
-      what: "write both anew from the backup in the superblock's page",
+      what: "rewrite both from the backup in the superblock's page",
       // The backup does not say how far the log has got.
       consequence: `${NOTHING_LOST}; but if the newest writes were damaged as well, that can not be noticed: compare what was written last`,
     });
@@ -41,7 +41,7 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
     draft.step({
       place: `${PLACE} copy ${other}`,
       why: 'one of its two copies is not valid',
-      what: `write it anew from the good copy ${header.index}`,
+      what: `rewrite it from the good copy ${header.index}`,
       consequence: NOTHING_LOST,
     });
   }
@@ -50,7 +50,7 @@ export function repairGatewayHeader(draft: RepairDraft, { forgetLostHeader = fal
     draft.step({
       place: `${PLACE}: backup`,
       why: 'the backup is not valid',
-      what: 'write it anew from the header',
+      what: 'rewrite it from the header',
       consequence: NOTHING_LOST,
     });
   }

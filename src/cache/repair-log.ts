@@ -336,10 +336,7 @@ export function repairGenerations(draft: RepairDraft, bootId: string | undefined
     draft.step({
       place: `segment ${id}: generation`,
       why: generation.ok ? `it is ${generation.value}, older than the segment's own keys` : generation.reason,
-      what:
-        ofKeys >= 0
-          ? `write it anew: ${ofKeys}, as the newest of its keys in the log says`
-          : 'write it anew: no key of the log refers to it',
+      what: ofKeys >= 0 ? `rewrite it: ${ofKeys}, as the newest of its keys in the log says` : 'rewrite it: no key of the log refers to it',
       consequence: 'nothing is lost: which keys are older than the segment is known again',
     });
   }

@@ -60,7 +60,7 @@ function repairCopies(draft: RepairDraft, name: string, base: number, bytes: Uin
   draft.step({
     place: `${name} copy ${bad}`,
     why: 'one of its two copies has a bad CRC',
-    what: `write it anew from the good copy ${good}`,
+    what: `rewrite it from the good copy ${good}`,
     consequence: NOTHING_LOST,
   });
 }
@@ -116,7 +116,7 @@ function repairCacheInfo(draft: RepairDraft): void {
   draft.step({
     place,
     why,
-    what: `write it anew: ${segmentCount} segments in their order on the device, data CRC ${dataCrc ? 'on' : 'off'}, as the rest of the cache shows`,
+    what: `rewrite it: ${segmentCount} segments in their order on the device, data CRC ${dataCrc ? 'on' : 'off'}, as the rest of the cache shows`,
     consequence: `nothing is lost; gc_percent is ${GC_PERCENT_DEFAULT} again`,
   });
 }
@@ -196,8 +196,7 @@ function repairChain(draft: RepairDraft): void {
     draft.step({
       place: `segment ${id} of the device: segment_info`,
       why: info.reason,
-      what:
-        next === undefined ? 'write it anew as the last of the chain' : `write it anew: segment ${next} follows, as all other links show`,
+      what: next === undefined ? 'rewrite it as the last of the chain' : `rewrite it: segment ${next} follows, as all other links show`,
       consequence: NOTHING_LOST,
     });
   }
@@ -219,7 +218,7 @@ function repairSuperblock(draft: RepairDraft): void {
   draft.step({
     place: 'superblock',
     why: reason,
-    what: `write it anew: ${segmentCount} segments, as cache_info and the chain of segments agree`,
+    what: `rewrite it: ${segmentCount} segments, as cache_info and the chain of segments agree`,
     consequence: NOTHING_LOST,
   });
 }

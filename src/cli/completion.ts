@@ -14,7 +14,7 @@ export function define(command: Command, { output }: CommandContext): void {
   command
     .addArgument(new Argument('<shell>', 'the shell to make a script for').choices(Object.keys(scripts)))
     .description(
-      'Prints a script that completes commands, options, mount options and mounted volumes. The shell reads it when it starts; make it anew after an update.',
+      'Prints a script that completes commands, options, mount options and mounted volumes. The shell reads it when it starts; make it again after an update.',
     )
     .action(async (shell: Shell) => {
       const script = scripts[shell](await readCommandTree());

@@ -88,7 +88,7 @@ export function helperMountOptions(options: readonly string[], isSloppy: boolean
     const value = equals < 0 ? '' : option.slice(equals + 1);
     if (['remount', 'bind', 'rbind', 'move', 'propagation'].includes(name)) {
       throw new PcacheError('unsupported', `mount option ${name}: a pcache volume can't be mounted that way`, {
-        hint: name === 'remount' ? 'Unmount it and mount it anew.' : 'mount(8) does that without a type.',
+        hint: name === 'remount' ? 'Unmount it and mount it again.' : 'mount(8) does that without a type.',
       });
     }
     if (name === 'log') result.log = value;

@@ -41,7 +41,7 @@ States:
   serving        all is well
   cache-full     writers wait until something is written back
   backing-error  the backing device fails; it is tried again, nothing is lost
-  cache-error    the cache device fails; flushes fail until the volume is mounted anew
+  cache-error    the cache device fails; flushes fail until the volume is mounted again
   stopping       unmounted, closing the log
   idle           nobody serves this cache`,
   );

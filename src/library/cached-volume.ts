@@ -269,7 +269,7 @@ export class CachedVolumeClient implements CachedVolume {
   #fail(thread: string, error: unknown): void {
     this.#failure = new PcacheError('internal', `cache ${this.#path}: its ${thread} thread failed: ${messageOf(error)}`, {
       cause: error,
-      hint: 'Nothing that was acknowledged is lost. Close it and open it anew.',
+      hint: 'Nothing that was acknowledged is lost. Close it and open it again.',
     });
     for (const [id, call] of this.#calls) {
       call.reject(this.#failure);

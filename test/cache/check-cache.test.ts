@@ -292,7 +292,7 @@ test('damage within the log is told from its end, and the writes behind it are n
     findings.map(({ severity, code, place, volumeRange }) => `${severity} ${code} ${place} ${volumeRange?.offsetBytes ?? ''}`),
     ['error log-damaged log at 0:64 ', 'error log-lost volume 8192', 'error log-lost volume 16384', 'error log-lost volume 24576'],
   );
-  t.regex(findings[0]!.message, /what was written to the cache behind this place, and is not on the backing device, is out of reach/);
+  t.regex(findings[0]!.message, /what was written to the cache behind this place, and is not on the backing device, can't be reached/);
   t.is(totals.keys, 1);
   // Now the key as well.
   flip(bytes, SEGMENT_DATA_OFFSET + 64 + 30);

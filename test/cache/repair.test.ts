@@ -183,7 +183,7 @@ test('a repair that is cut off at any persist leaves the cache refused, or as it
       const again = planOf(device, 2);
       t.deepEqual(again.refusals, [], `${name}: cut off at ${cutOff}`);
       applyPatches(device, patchesOf(again));
-      t.is(openedAs(history), wanted, `${name}: cut off at ${cutOff} and begun anew`);
+      t.is(openedAs(history), wanted, `${name}: cut off at ${cutOff} and begun again`);
     }
     restore();
   }

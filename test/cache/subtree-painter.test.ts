@@ -19,7 +19,7 @@ test('what was painted later covers what was painted before', (t) => {
   t.is(runsOf(painter), '10-15:1 15-20:2 20-29:1 29-31:4 100-1100:3');
 });
 
-test('a painter that has nothing painted has no run, and begins anew as often as it is told to', (t) => {
+test('a painter that has nothing painted has no run, and begins again as often as it is told to', (t) => {
   const painter = new SubtreePainter();
   painter.begin();
   t.is(runsOf(painter), '');

@@ -147,7 +147,7 @@ test('nothing to repair is no failure, and makes no backup', async (t) => {
   t.deepEqual(readdirSync(folder).sort(), ['backing.img', 'cache.pmem']);
 });
 
-test('a bad copy of a record is written anew from the good one', async (t) => {
+test('a bad copy of a record is rewritten from the good one', async (t) => {
   const cache = cacheWithDamagedLog(t);
   flipByte(cache.cachePath, SEGMENTS_OFFSET + SEGMENT_DATA_OFFSET + 2 * KSET_BYTES + 30);
   flipByte(cache.cachePath, DIRTY_TAIL_OFFSETS[1] + 9);

@@ -152,7 +152,7 @@ test('a device that is gone fails every call, and when it is back it has what it
   t.is(layer.missed, 3);
 });
 
-test('a cache device that failed to persist a page does not make it durable later, unless it was stored anew', (t) => {
+test('a cache device that failed to persist a page does not make it durable later, unless it was stored again', (t) => {
   const device = new SimulatedCacheDevice();
   const faults = failingCache(device);
   const { bytes } = faults.device.control;

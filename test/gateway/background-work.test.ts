@@ -54,7 +54,7 @@ function bench(options: { volumeBytes?: number } = {}): Bench {
   return { rig, error, volume, reports, work };
 }
 
-test('pauses between attempts grow from 100 ms to 30 s, and begin anew after a success', (t) => {
+test('pauses between attempts grow from 100 ms to 30 s, and begin again after a success', (t) => {
   const pause = new RetryPause();
   let nowMs = 1000;
   const pauses: number[] = [];

@@ -118,7 +118,7 @@ test('a write that comes while a range is read stays what the cache has', (t) =>
   t.deepEqual(sectorsOf(again), [100, 9, 102, 103]);
 });
 
-test('a range that fails leaves nothing behind, and is read anew the next time', (t) => {
+test('a range that fails leaves nothing behind, and is read again the next time', (t) => {
   const it = bench();
   write(it, 512, 1, 7);
   const read = begin(it, 0, 2048);

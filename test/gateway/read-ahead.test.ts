@@ -90,7 +90,7 @@ test('what was declined is asked for again by the next miss, with the smallest w
   t.deepEqual(noted(ahead, end + 64 * KIB, 64 * KIB), [end + 128 * KIB, end + 128 * KIB + WINDOW_BYTES_MIN]);
 });
 
-test('after a failure of the device it begins anew', (t) => {
+test('after a failure of the device it begins again', (t) => {
   const ahead = new ReadAhead(64 * MIB);
   noted(ahead, 0, 64 * KIB);
   ahead.forget();

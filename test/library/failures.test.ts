@@ -80,7 +80,7 @@ test.serial('process.exit with writeback under way ends the program, and loses n
   volume.close();
 });
 
-test.serial('when a thread fails, every call is rejected with internal, and the cache can be closed and opened anew', async (t) => {
+test.serial('when a thread fails, every call is rejected with internal, and the cache can be closed and opened again', async (t) => {
   const paths = files(t);
   const plan = { ...paths, readOnly: false, adopt: false, create: { sizeBytes: CACHE_BYTES } };
   const group = { current: undefined as ThreadGroup | undefined };

@@ -105,7 +105,7 @@ mountTest('every key does what it says, and q leaves the terminal as it was', la
   await endedWith(t, watching, 0);
 });
 
-mountTest('larger terminals show more, and a terminal that changes its size is drawn anew', lacks, async (t) => {
+mountTest('larger terminals show more, and a terminal that changes its size is drawn again', lacks, async (t) => {
   const watching = await watched(t, { columns: 120, rows: 40 });
   const { tmux } = watching;
   const lines = (): string[] => tmux.screen().replace(/\n$/, '').split('\n');
@@ -135,7 +135,7 @@ mountTest('larger terminals show more, and a terminal that changes its size is d
   await endedWith(t, watching, 0);
 });
 
-mountTest('a segment with damaged data is an x in the map, until its data is written anew', lacks, async (t) => {
+mountTest('a segment with damaged data is an x in the map, until its data is rewritten', lacks, async (t) => {
   const watching = await watched(t, { dataCrc: true });
   const { gateway, tmux } = watching;
   tmux.keys('3');

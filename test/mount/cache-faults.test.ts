@@ -36,7 +36,7 @@ function backingBytes(gateway: TestGateway, offset: number, length: number): Buf
 
 for (const workers of [1, 8]) {
   mountTest(
-    `a cache device that fails: no flush succeeds until the volume is mounted anew, and all else goes on (${workers} workers)`,
+    `a cache device that fails: no flush succeeds until the volume is mounted again, and all else goes on (${workers} workers)`,
     noFio,
     async (t) => {
       const { device, gateway } = await bench(t, workers);

@@ -149,7 +149,7 @@ mountTest('umount of the system loses nothing, the daemon ends, and the log name
   await gateway.umount();
 });
 
-mountTest('a log file that was moved away is made anew, by supervisor and engine, and stays when the mount ends', undefined, async (t) => {
+mountTest('a log file that was moved away is made again, by supervisor and engine, and stays when the mount ends', undefined, async (t) => {
   const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES });
   const log = join(gateway.folder, 'vol.log');
   writeFileSync(log, 'before\n');
