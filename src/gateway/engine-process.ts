@@ -125,7 +125,10 @@ class EngineProcess {
         this.#log.info('flush asked for');
         return engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft }));
       },
-      setGcPercent: (percent) => engine.setGcPercent(percent),
+      setGcPercent: (percent) => {
+        engine.setGcPercent(percent);
+        this.#log.info({ gcPercent: percent }, 'gc_percent set');
+      },
       setWritebackPaused: (isPaused) => {
         this.#log.info(isPaused ? 'writeback paused' : 'writeback resumed');
         engine.setWritebackPaused(isPaused);
