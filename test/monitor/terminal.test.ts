@@ -310,12 +310,12 @@ mountTest('a terminal that goes away takes the monitor with it', lacks, async (t
 
 test('without a terminal the monitor says what to use instead, with status 2', async (t) => {
   const env = { PCACHE_RUNTIME_DIR: join(temporaryFolder(t), 'run') };
-  for (const args of [
-    ['monitor', '/mnt/vol'],
-    ['monitor', '/mnt/vol', '--json'],
-  ]) {
-    const { status, stdout, stderr } = await runPcache(args, env);
-    t.deepEqual([status, stdout], [2, '']);
-    t.regex(stderr, /^pcache: monitor: [^\n]+\nhint: pcache status \/mnt\/vol --json prints the same figures once\.\n$/);
-  }
+  const hint = 'pcache status /mnt/vol --json prints the same figures once.';
+  const plain = await runPcache(['monitor', '/mnt/vol'], env);
+  t.deepEqual([plain.status, plain.stdout], [2, '']);
+  t.regex(plain.stderr, /^pcache: monitor: [^\n]+\nhint: [^\n]+\n$/);
+  t.true(plain.stderr.endsWith(`\nhint: ${hint}\n`));
+  const json = await runPcache(['monitor', '/mnt/vol', '--json'], env);
+  t.deepEqual([json.status, json.stdout], [2, '']);
+  t.like(JSON.parse(json.stderr), { error: { code: 'usage', hint } });
 });
