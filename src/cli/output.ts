@@ -96,11 +96,12 @@ function withoutOrders(text: string): string {
   return text.replaceAll(/(?!\n)\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
 }
 
-/** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. */
+/** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. A row is one line, whatever is in its cells. */
 export function alignColumns(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
-  return rows
+  const lines = rows.map((row) => row.map((cell) => cell.replaceAll('\n', '\\x0a')));
+  for (const row of lines) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  return lines
     .map((row) =>
       row
         .map((cell, column) => cell.padEnd(widths[column] ?? 0))

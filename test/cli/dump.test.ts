@@ -87,7 +87,7 @@ test('dump of damaged media prints what can be read, names the rest, and ends wi
     problems: ['superblock: no superblock', 'segment chain: segment 2, place 2: no valid copy of segment_info'],
   });
   t.is(segments.length, 5);
-  t.is(result.stderr.split('\n').filter((line) => line.startsWith('pcache: warning: ')).length, 2);
+  t.is(result.stderr.split('\n').filter((line) => line.startsWith('{"warning":')).length, 2);
 });
 
 test('dump of a cache in use is refused, and works with --live', async (t) => {

@@ -77,7 +77,7 @@ test.serial('a mount that is refused has a supervisor beside it, and ends it', a
   const started = start(t, ['mount', 'no-cache', 'no-backing', 'nowhere'], true);
   const { status, stderr } = await within(started.ended, 'the command ends');
   t.is(status, 1);
-  t.regex(stderr, /^pcache: no-cache: .*\n$/);
+  t.regex(stderr, /^pcache: no-cache: .*\nhint: .*\n$/);
   await allGone(started);
   t.true(started.programs().some((program) => program.endsWith('supervisor-main.js')));
 });

@@ -67,6 +67,8 @@ test('columns are as wide as their widest cell, and no line ends in spaces', (t)
     'a    bb  c\naaa  b',
   );
   t.is(alignColumns([]), '');
+  // A file name can have an end of line in it.
+  t.is(alignColumns([['a\nb', 'c']]), 'a\\x0ab  c');
 });
 
 test('a rate is of the last seconds, and 0 before there are two readings', (t) => {
