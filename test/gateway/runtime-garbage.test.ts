@@ -15,7 +15,8 @@ import { temporaryFolder } from '../support/tmp.js';
 import { sampleStatus } from './sample-status.js';
 
 const seed = Number(process.env.PCACHE_SEED ?? 1);
-const ERROR_LINES = /^pcache: [^\n]+\n(?:hint: [^\n]+\n)?$/;
+/** As text, or as the JSON of `--json`. */
+const ERROR_LINES = /^(?:pcache: [^\n]+\n(?:hint: [^\n]+\n)?|\{"error":[^\n]+\}\n)$/;
 const NOT_FOR_USERS = /\n\s+at |TypeError|RangeError|undefined|\[object|Cannot read/;
 
 interface Place {
@@ -203,8 +204,10 @@ test.serial('whatever a gateway answers, the commands end in one line', async (t
   const server = createServer((socket) => {
     socket.on('error', () => undefined);
     socket.on('data', (chunk) => {
-      const id = Number(/"id":(\d+)/.exec(chunk.toString())?.[1] ?? 0);
-      socket.write(`${JSON.stringify(wraps ? { id, ok: true, result } : result)}\n`);
+      // Several requests may come at once.
+      for (const [, id] of chunk.toString().matchAll(/"id":(\d+)/g)) {
+        socket.write(`${JSON.stringify(wraps ? { id: Number(id), ok: true, result } : result)}\n`);
+      }
       if (!wraps) socket.end();
     });
   });
