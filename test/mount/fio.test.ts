@@ -50,6 +50,8 @@ mountTest('the backing file is byte for byte what a plain file given the same wr
   await gateway.umount();
   writeFileSync(gateway.backing, pattern(8 * MIB, 1), { flag: 'r+' });
   copyFileSync(gateway.backing, plain);
+  // A cache that knows the file as it was would be refused.
+  await gateway.ok('format', gateway.cache);
   await gateway.mount();
   const jobs = [deterministic(small, 1), deterministic(mixed, 2), deterministic(unaligned, 3), deterministic(small, 4)];
   for (const job of jobs) {
