@@ -29,8 +29,9 @@ export function define(command: Command, { output }: CommandContext): void {
     .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
       const { entry, client } = await gatewayOf(pathOrName, configDir);
       const status = statusOfAnswer(await client.request({ op: 'status' }).finally(() => client.close()), ['read_only']);
-      refuseSecond(entry.mountpoint);
+      refuseBeside(loopsOver(entry.mountpoint), entry.mountpoint);
       const device = attachLoop(volumeOf(entry), { readOnly: status.read_only });
+      giveWay(device, entry.mountpoint);
       const directIo = listLoops().find((loop) => loop.device === device)?.directIo ?? false;
       if (!directIo) output.warn(`${device}: no direct I/O: what is written waits in the page cache`);
       output.result({ mountpoint: entry.mountpoint, device, direct_io: directIo }, () => device);
@@ -49,14 +50,20 @@ export function define(command: Command, { output }: CommandContext): void {
   addExample(command, 'pcache loop attach /mnt/vol');
 }
 
-/** Two file systems, or one that is mounted twice, on one volume would destroy it. Throws PcacheError `in-use`. */
-function refuseSecond(mountpoint: string): void {
-  const [first, ...others] = loopsOver(mountpoint);
+/** Two file systems, or one that is mounted twice, on one volume would destroy it. Throws PcacheError `in-use` if there is a device already. */
+function refuseBeside([first, ...others]: readonly LoopDevice[], mountpoint: string): void {
   if (first === undefined) return;
   const more = others.map(({ device }) => ` and ${device}`).join('');
   throw new PcacheError('in-use', `loop attach: ${mountpoint}: attached already: ${loopWithUses(first.device)}${more}`, {
     hint: `Use ${first.device}, or detach it first: what is written through two devices at a time is destroyed.`,
   });
+}
+
+/** Who attached at the same moment as somebody else finds two now. Of them one gives way, or both, but never none. Throws PcacheError `in-use`. */
+function giveWay(device: string, mountpoint: string): void {
+  const others = loopsOver(mountpoint).filter((each) => each.device !== device);
+  if (others.length > 0) detachLoop(device, { waits: true });
+  refuseBeside(others, mountpoint);
 }
 
 function detachOver(path: string, output: Output): void {

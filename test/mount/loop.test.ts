@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { listLoops } from '../../src/device/loop-device.js';
+import { loopsOver } from '../../src/gateway/loop-use.js';
 import { noLoopDevices } from '../support/loop.js';
 import { fileSystemKinds, whyNoFileSystem } from '../support/mounted-loop.js';
 import { run, runOk, waitUntil } from '../support/mounted-commands.js';
@@ -55,6 +56,20 @@ mountTest('a loop device in use is not detached: loop detach and umount fail, an
   // As it was told.
   await runOk('umount', [place]);
   await waitUntil(() => !isAttached(device), 'the device is gone');
+  await gateway.umount();
+});
+
+mountTest('of loop attaches at the same moment one succeeds at most, and what the others attached is gone', noLoopDevices, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: 8 * MIB });
+  const attempts = await Promise.all(Array.from({ length: 4 }, () => gateway.pcache('loop', 'attach', gateway.mountpoint)));
+  const attached = attempts.filter(({ status }) => status === 0).map(({ stdout }) => stdout.trim());
+  const left = loopsOver(gateway.mountpoint).map(({ device }) => device);
+  t.teardown(() => Promise.all(left.map((device) => run('losetup', ['--detach', device]))));
+  t.deepEqual(left, attached);
+  t.true(attached.length <= 1, attached.join(', '));
+  for (const { status, stderr } of attempts)
+    if (status !== 0) t.regex(stderr, /^pcache: loop attach: .*: attached already: \/dev\/loop\d+/m);
+  if (left.length > 0) await gateway.ok('loop', 'detach', gateway.mountpoint);
   await gateway.umount();
 });
 
