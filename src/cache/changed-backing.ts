@@ -76,7 +76,8 @@ function sizeText(bytes: number): string {
   return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`;
 }
 
-function timeText({ seconds, nanoseconds }: NonNullable<BackingPrint['changed']>): string {
+/** As ISO 8601 has it, with nanoseconds; in seconds if that is no time of any calendar. */
+export function timeText({ seconds, nanoseconds }: NonNullable<BackingPrint['changed']>): string {
   const date = new Date(seconds * 1000);
   const fraction = String(nanoseconds).padStart(9, '0');
   return Number.isNaN(date.getTime()) ? `${seconds}.${fraction} s` : date.toISOString().replace('.000Z', `.${fraction}Z`);

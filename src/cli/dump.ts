@@ -2,12 +2,14 @@
 // for. The names are those of the on-media format. What can't be read is null and named under `problems`.
 
 import type { Command } from 'commander';
+import { timeText } from '../cache/changed-backing.js';
 import type { InspectedLog } from '../cache/inspect-log.js';
 import type { InspectedMedia } from '../cache/inspect-media.js';
 import { inspectMedia, isStale } from '../cache/inspect-media.js';
 import { findStagedKsets, forEachKeyOf } from '../cache/staged-ksets.js';
-import { cacheFlagsOf } from '../media/cache-info.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import type { StoredPrint } from '../media/backing-print.js';
+import { cacheFlagsOf } from '../media/cache-info.js';
 import type { CacheInfo } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
 import { readKsetHeader } from '../media/kset.js';
@@ -156,7 +158,13 @@ function headerRecord(header: GatewayHeader) {
     boot_id: header.bootId,
     sequence_limit: header.sequenceLimit,
     created_ms: header.createdMs,
+    backing_print: header.backingPrint === undefined ? null : printRecord(header.backingPrint),
   };
+}
+
+/** The fields `print_...` of the header; null for a time that it does not have. */
+function printRecord({ bytes, crc, changed, recordsCrc }: StoredPrint) {
+  return { bytes, crc, seconds: changed?.seconds ?? null, nanoseconds: changed?.nanoseconds ?? null, records_crc: recordsCrc };
 }
 
 function placeOf({ cacheSegId, segOff }: LogPosition): [number, number] {
@@ -197,8 +205,18 @@ function cacheText(record: CacheRecord): string {
             header.volume_bytes === 0 ? 'not bound to a backing device yet' : `${header.volume_bytes} bytes of ${header.backing_identity}`,
           ],
           ['sequences', `up to ${record.last_sequence ?? 0}, below ${header.sequence_limit}`],
+          ['print', header.backing_print === null ? 'none of the backing device' : printText(header.backing_print)],
         ]),
   ]);
+}
+
+function printText({ bytes, crc, seconds, nanoseconds, records_crc: recordsCrc }: ReturnType<typeof printRecord>): string {
+  const changed = seconds === null ? '' : `, last changed at ${timeText({ seconds, nanoseconds: nanoseconds ?? 0 })}`;
+  return `of the backing device at the close: crc ${crcText(crc)} of its first ${bytes} bytes${changed}; records crc ${crcText(recordsCrc)}`;
+}
+
+function crcText(crc: number): string {
+  return `0x${crc.toString(16).padStart(8, '0')}`;
 }
 
 /** What no clock can have shown is printed as the number it is. */
@@ -279,7 +297,7 @@ function printKeys(media: InspectedMedia, cacheSegId: CacheSegId, segOff: number
     };
     output.result(record, () => {
       const state = `${key.isClean ? 'clean' : 'written'}${stale ? ', stale' : ''}`;
-      const payload = `segment ${key.cacheSegId}:${key.cacheSegOff} generation ${key.segGen}, crc 0x${key.dataCrc.toString(16).padStart(8, '0')}`;
+      const payload = `segment ${key.cacheSegId}:${key.cacheSegOff} generation ${key.segGen}, crc ${crcText(key.dataCrc)}`;
       return `key ${cacheSegId}:${segOff}/${index}: ${key.off} +${key.len} ${state}, ${payload}`;
     });
   });

@@ -1,6 +1,9 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
+import type { InlineVolume } from '../../src/gateway/inline-volume.js';
+import { PRINT_BYTES_MAX, recordsCrc } from '../../src/media/backing-print.js';
+import { pcacheCrc } from '../../src/media/crc32c.js';
 import { SEGMENTS_OFFSET, SEGMENT_BYTES, SUPERBLOCK_OFFSET } from '../../src/media/layout.js';
 import { goldenExpectations } from '../support/golden.js';
 import { temporaryFolder } from '../support/tmp.js';
@@ -71,6 +74,35 @@ test('dump shows keys that are staged, and changes nothing', async (t) => {
   t.like(record, { keys: 1, ksets: 1, staged_keys: 2, dirty_key_bytes: 4096, problems: [] });
   t.like(record?.gateway_header, { state: 'open', volume_bytes: 8 * 1024 * 1024, uuid: '05050505-0505-0505-0505-050505050505' });
   t.is(hashOf(cache.cachePath), before);
+});
+
+test('dump shows the print of the backing device that a close leaves, and that there is none while the cache is open', async (t) => {
+  const cache = smallCache(t);
+  const write = (volume: InlineVolume): void => volume.write(0, new Uint8Array(4096).fill(1));
+  useVolume(cache, write);
+  const { mtimeNs } = statSync(cache.backingPath, { bigint: true });
+  const expected = {
+    bytes: PRINT_BYTES_MAX,
+    crc: pcacheCrc(readFileSync(cache.backingPath).subarray(0, PRINT_BYTES_MAX)),
+    seconds: Number(mtimeNs / 1_000_000_000n),
+    nanoseconds: Number(mtimeNs % 1_000_000_000n),
+    records_crc: recordsCrc(readFileSync(cache.cachePath).subarray(0, SEGMENTS_OFFSET)),
+  };
+  const [record] = linesOf(await pcache('--json', 'dump', cache.cachePath));
+  t.deepEqual((record?.gateway_header as Record<string, unknown>).backing_print, expected);
+  const { stdout } = await pcache('dump', cache.cachePath);
+  const line =
+    /^print +of the backing device at the close: crc 0x([0-9a-f]{8}) of its first 262144 bytes, last changed at (\S+); records crc 0x([0-9a-f]{8})$/m;
+  const [, crc, changed, records] = line.exec(stdout) ?? [];
+  t.deepEqual(
+    [crc, records].map((text) => Number.parseInt(text ?? '', 16)),
+    [expected.crc, expected.records_crc],
+  );
+  t.is(changed, new Date(expected.seconds * 1000).toISOString().replace('000Z', `${String(expected.nanoseconds).padStart(9, '0')}Z`));
+
+  useVolume(cache, write, { crash: true });
+  t.like(linesOf(await pcache('--json', 'dump', cache.cachePath))[0]?.gateway_header, { state: 'open', backing_print: null });
+  t.regex((await pcache('dump', cache.cachePath)).stdout, /^print +none of the backing device$/m);
 });
 
 test('dump of damaged media prints what can be read, names the rest, and ends with status 1', async (t) => {
