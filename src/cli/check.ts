@@ -23,7 +23,10 @@ interface CheckOptions {
 export function define(command: Command, context: CommandContext): void {
   command
     .argument('<cache>', 'the cache: a file or block device')
-    .option('--backing <backing>', 'check too that the cache belongs to this backing device')
+    .option(
+      '--backing <backing>',
+      'check too that the cache belongs to this backing device, and that it was not written to after the cache was closed',
+    )
     .option('--repair', 'repair what can be repaired safely: say what will be done, ask, save what is changed, do it, check again')
     .option('--dry-run', 'with --repair: only say what would be done')
     .option('--yes', 'with --repair or --undo: do it without asking')
@@ -33,7 +36,10 @@ export function define(command: Command, context: CommandContext): void {
       'Reads every structure of the cache and every payload with a data CRC, and says what is wrong. Changes nothing without --repair.',
     )
     .action((path: string, options: CheckOptions) => run(path, options, context));
-  command.addHelpText('after', '\nStatus 0 if nothing is wrong, or nothing any more; 1 if anything is.');
+  command.addHelpText(
+    'after',
+    '\nStatus 0 if nothing is wrong, or nothing any more; 1 if anything is.\nA backing device that --backing finds fault with is accepted by mount with -o adopt, and by recover with --adopt.',
+  );
   addExample(
     command,
     'pcache check /fast/cache.pmem',

@@ -32,7 +32,10 @@ export function define(command: Command, context: CommandContext): void {
     .argument('<cache>', 'the cache: a file or block device, made by pcache or by the kernel')
     .argument('<backing>', 'the slow device or file that it belongs to')
     .option('--dry-run', 'only say what would be written; change nothing')
-    .option('--adopt', 'take the backing device although it is not the one that the cache remembers, because its data was moved')
+    .option(
+      '--adopt',
+      'accept another backing device of the same size (its data was moved, or which it was is not known), or one that was written to after the cache was closed',
+    )
     .option(
       '--salvage',
       'of a cache with a damaged log, write what is whole behind the damage too: more data, but no exact state of the volume',
@@ -43,7 +46,12 @@ export function define(command: Command, context: CommandContext): void {
     'after',
     '\nOf a damaged cache it writes what can be saved, lists what can not, leaves the cache as it is, and ends with status 1 if anything is missing.',
   );
-  addExample(command, 'pcache recover /fast/cache.pmem /dev/sdb --dry-run', 'pcache recover /fast/cache.pmem /dev/sdb');
+  addExample(
+    command,
+    'pcache recover /fast/cache.pmem /dev/sdb --dry-run',
+    'pcache recover /fast/cache.pmem /dev/sdb',
+    'pcache recover /fast/cache.pmem /dev/sdc --adopt',
+  );
 }
 
 function recover(cachePath: string, backingPath: string, options: RecoverOptions, context: CommandContext): Promise<void> {

@@ -115,7 +115,7 @@ export const mountOptionRows: readonly OptionRow[] = [
   },
   {
     name: 'adopt',
-    help: 'accept another backing device than the one the cache belongs to, if it has the same size',
+    help: 'accept another backing device of the same size, or one that was written to after the cache was closed, and remember it; once is enough',
     apply: (options) => (options.adopt = true),
   },
   {

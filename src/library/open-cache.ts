@@ -34,7 +34,7 @@ export interface OpenCacheOptions extends CallOptions {
   readonly create?: (CreateCacheOptions & { readonly sizeBytes: number }) | undefined;
   /** Change nothing on either device; what is missed is not kept. Default false. */
   readonly readOnly?: boolean | undefined;
-  /** Accept another backing device than the one the cache belongs to, if it has the same size, and remember it. Default false. */
+  /** Accept another backing device of the same size, or one that was written to after the cache was closed, and remember it. Default false. */
   readonly adopt?: boolean | undefined;
 }
 

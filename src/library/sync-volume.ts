@@ -15,7 +15,7 @@ export interface OpenVolumeOptions {
   readonly backingPath: string;
   /** Change nothing on either device. Default false. */
   readonly readOnly?: boolean;
-  /** Accept another backing device than the one the cache belongs to, if it has the same size. Default false. */
+  /** Accept another backing device of the same size, or one that was written to after the cache was closed, and remember it. Default false. */
   readonly adopt?: boolean;
 }
 

@@ -70,6 +70,19 @@ test('--help lists every command, help COMMAND is the same as COMMAND --help', a
   }
 });
 
+test('the help of mount, recover and check says what takes a backing device that was refused', async (t) => {
+  const what = /another backing device of the same size\b.*, or one that was written to after the cache was closed/;
+  for (const [name, option, says] of [
+    ['mount', 'adopt', what],
+    ['recover', '--adopt', what],
+    ['check', '--backing', /mount with -o adopt, .*recover with --adopt/],
+  ] as const) {
+    const stdout = (await runPcache([name, '--help'])).stdout.replaceAll(/\s+/g, ' ');
+    t.regex(stdout, new RegExp(` ${option} `), name);
+    t.regex(stdout, says, name);
+  }
+});
+
 test('help for a command that there is not is refused like the command, not answered with the general help', async (t) => {
   for (const args of [
     ['help', 'nonsense'],
