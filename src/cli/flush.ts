@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import type { FlushProgressLine } from '../gateway/control-protocol.js';
+import { flushOutcome } from '../gateway/flush-outcome.js';
 import { addExample, type CommandContext } from './command.js';
 import { addMountPoint, gatewayOf, mountPointMeant, type ConfigDirOption } from './gateway-of.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
@@ -75,12 +76,12 @@ export async function flushWithProgress(
     const { dirty_bytes: dirtyBytes } = statusOfAnswer(before, ['dirty_bytes']);
     progress?.update(totalBytes);
     const status = statusOfAnswer(await client.request({ op: 'status' }), ['dirty_bytes', 'corrupt_keys']);
-    if (status.corrupt_keys > 0 && status.dirty_bytes > 0) {
+    const { writtenBytes, isDamaged } = flushOutcome(dirtyBytes, status);
+    if (isDamaged) {
       output.warn(`damaged data can't be written back and stays in the cache (${status.corrupt_keys} keys): pcache check names its ranges`);
       context.exitStatus = 1;
-      return Math.max(0, dirtyBytes - status.dirty_bytes);
     }
-    return dirtyBytes;
+    return writtenBytes;
   } finally {
     clearInterval(timer);
     progress?.stop();

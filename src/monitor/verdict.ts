@@ -1,5 +1,6 @@
 // The first thing an administrator wants to know, in one sentence: is my data safe? From the last status alone; pure.
 
+import { flushOutcome } from '../gateway/flush-outcome.js';
 import type { StatusSnapshot } from '../gateway/status.js';
 import { bytesText, countText, durationText } from './figures.js';
 import type { Style } from './text.js';
@@ -31,8 +32,7 @@ export function verdictOf(status: StatusSnapshot): Verdict {
 
 /** What a flush has come to that has not failed: `dirtyBytes` were dirty when it began, and `after` is the status at its end. */
 export function flushedNotice(dirtyBytes: number, after: StatusSnapshot, tookSeconds: number): Verdict {
-  const isDamaged = after.corrupt_keys > 0 && after.dirty_bytes > 0;
-  const writtenBytes = isDamaged ? Math.max(0, dirtyBytes - after.dirty_bytes) : dirtyBytes;
+  const { writtenBytes, isDamaged } = flushOutcome(dirtyBytes, after);
   const written = writtenBytes === 0 ? 'nothing was dirty' : `${bytesText(writtenBytes)} written back in ${durationText(tookSeconds)}`;
   if (!isDamaged) return { text: `Flushed: ${written}`, style: 'good' };
   const stays = `damaged data stays in the cache (${countText(after.corrupt_keys, 'key')}): pcache check names its ranges`;
