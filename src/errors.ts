@@ -56,8 +56,9 @@ export class PcacheError extends Error {
   }
 }
 
-/** An error's message in one line, for errors of any kind. */
+/** An error's message in one line, for errors of any kind. Those of this project are a line already, and names in them stay what they are until they are shown. */
 export function messageOf(error: unknown): string {
+  if (error instanceof PcacheError) return error.message;
   const text = error instanceof Error ? error.message : String(error);
   return text.replaceAll(/\s*\n\s*/g, ' ');
 }

@@ -75,14 +75,14 @@ function recordOf({ severity, code, place, message, volumeRange }: Finding): Rec
   return { severity, code, place, message, ...(volumeRange === undefined ? {} : rangeRecord(volumeRange)) };
 }
 
-export function checkText(path: string, report: CheckReport): string {
+export function checkLines(path: string, report: CheckReport): string[] {
   const { errors, warnings, problems, totals, affected } = report;
   const log = `${count(totals.ksets, 'kset')}, ${count(totals.keys, 'key')}, ${formatSize(totals.dirtyBytes)} of keys not written back`;
   const verdict = problems === 0 ? 'no problems found' : `${count(errors, 'error')}, ${count(warnings, 'warning')}`;
   const extent =
     affected.length === 0 ? '' : `; ${formatSize(bytesOf(affected))} of the volume in ${count(affected.length, 'range')} concerned`;
   const next = nextSteps(path, report).map((line) => `next: ${line}`);
-  return [...findingLines(report.findings), `${path}: ${verdict}${extent} (${log})`, ...next].join('\n');
+  return [...findingLines(report.findings), `${path}: ${verdict}${extent} (${log})`, ...next];
 }
 
 function findingLines(findings: readonly Finding[]): string[] {

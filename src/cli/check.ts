@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { openCache, refuseWrongOrder } from './cache-file.js';
-import { checkDevice, checkRecord, checkText } from './check-report.js';
+import { checkDevice, checkRecord, checkLines } from './check-report.js';
 import { addExample, type CommandContext } from './command.js';
 import { whileInterruptible } from './progress.js';
 import { repair, undo } from './repair.js';
@@ -92,7 +92,7 @@ async function check(path: string, backingPath: string | undefined, context: Com
       first.problems === 0 ? undefined : await withPrivateCopy(device, (copy) => runTask('planRepair', { copy: copy.handle }, watch));
     const report = { ...first, plan };
     if (report.problems > 0) context.exitStatus = 1;
-    context.output.result(checkRecord(path, report), () => checkText(path, report));
+    context.output.result(checkRecord(path, report), () => checkLines(path, report));
   } finally {
     device.close();
   }

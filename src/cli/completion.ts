@@ -18,7 +18,7 @@ export function define(command: Command, { output }: CommandContext): void {
     )
     .action(async (shell: Shell) => {
       const script = scripts[shell](await readCommandTree());
-      output.result({ shell, script }, () => script.trimEnd());
+      output.result({ shell, script }, () => script.trimEnd().split('\n'));
     });
   command.addHelpText(
     'after',

@@ -176,9 +176,7 @@ function checkConfigs(name: string | undefined, { configDir }: FolderOption, out
   for (const { notes } of results) for (const note of notes) if (!output.json) output.warn(note);
   output.result(value, () => {
     if (files.length === 0) return `no configurations in ${folders.join(', ')}`;
-    return results
-      .map((result) => (result.lines.length === 0 ? fineText(result.file, result.config) : result.lines.map(lineText).join('\n')))
-      .join('\n');
+    return results.flatMap(({ file, config, lines }) => (lines.length === 0 ? [fineText(file, config)] : lines.map(lineText)));
   });
   return total;
 }
@@ -233,12 +231,7 @@ function showConfig(name: string, { configDir }: FolderOption, output: Output): 
   };
   const command = commandOf(config);
   const value = { name: file.name, path: file.path, ...settings, command };
-  output.result(
-    value,
-    () => `# ${file.path}
-${stringify(settings).trimEnd()}
-# ${command}`,
-  );
+  output.result(value, () => [`# ${file.path}`, ...stringify(settings).trimEnd().split('\n'), `# ${command}`]);
 }
 
 function commandOf({ cache, backing, mountpoint, options, metricsListen, log, logLevel }: MountConfig): string {
@@ -264,7 +257,7 @@ function installFiles({ root = '/', remove }: InstallOptions, output: Output): v
     const paths = files.map(({ path }) => path);
     const warnings = whatMayGo(program);
     for (const warning of warnings) if (!output.json) output.warn(warning);
-    output.result({ installed: paths, ...program, warnings }, () => [...paths, 'systemctl daemon-reload makes systemd see it.'].join('\n'));
+    output.result({ installed: paths, ...program, warnings }, () => [...paths, 'systemctl daemon-reload makes systemd see it.']);
   }
 }
 

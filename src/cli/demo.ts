@@ -43,7 +43,8 @@ export function define(command: Command, { output }: CommandContext): void {
     .action(async () => {
       const results = await runDemo(output);
       output.result(Object.fromEntries(results.map(({ name, value }) => [name, value])), () => {
-        return `\n${alignColumns(results.map(({ name, value }) => [`  ${name}`, value]))}\n\nEvery byte was compared, and every one was right.`;
+        const table = alignColumns(results.map(({ name, value }) => [`  ${name}`, value]));
+        return ['', ...table, '', 'Every byte was compared, and every one was right.'];
       });
     });
   addExample(command, 'pcache demo');

@@ -82,7 +82,7 @@ async function print(
   await whileInterruptible(output, interrupted, async () => {
     const problems = problemsOf(media, log);
     const record = { record: 'cache', cache: path, size_bytes: device.sizeBytes, ...cacheRecord(media, log), problems };
-    output.result(record, () => cacheText(record));
+    output.result(record, () => cacheLines(record));
     if (options.segments === true) printSegments(media, log, output);
     if (log !== undefined && (options.ksets === true || options.keys === true)) await printLog(media, log, options, output);
     for (const problem of problems) output.warn(`${path}: ${problem}`);
@@ -171,7 +171,7 @@ function placeOf({ cacheSegId, segOff }: LogPosition): [number, number] {
   return [cacheSegId, segOff];
 }
 
-function cacheText(record: CacheRecord): string {
+function cacheLines(record: CacheRecord): string[] {
   const place = (at: [number, number] | null): string => (at === null ? 'not readable' : at.join(':'));
   const { superblock, cache_info: info, gateway_header: header } = record;
   const generations = Object.entries(record.generations).map(([segment, generation]) => `${segment}:${generation}`);

@@ -81,9 +81,7 @@ function detachAll(mountpoint: string | undefined, loops: readonly LoopDevice[],
   const results = loops.map(({ device }) => detachOne(device));
   const detached = results.filter(({ state }) => state === 'detached');
   if (output.json || detached.length > 0) {
-    output.result({ mountpoint: mountpoint ?? null, devices: results }, () =>
-      detached.map(({ device }) => `${device} detached`).join('\n'),
-    );
+    output.result({ mountpoint: mountpoint ?? null, devices: results }, () => detached.map(({ device }) => `${device} detached`));
   }
   const kept = results.filter(({ state }) => state === 'deferred');
   if (kept.length === 0) return;

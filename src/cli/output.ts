@@ -4,6 +4,7 @@
 // `{"warning": TEXT}` and `{"progress": WHAT, ...}`. Help is the exception: it is for people. A reader who went away (`pcache status | head -1`) is no error.
 
 import { errorBody } from '../gateway/control-protocol.js';
+import { harmlessJson, oneLine } from '../gateway/one-line.js';
 
 export interface OutputOptions {
   json: boolean;
@@ -38,9 +39,11 @@ export class Output {
     return !this.quiet && this.#streams.stderr.isTTY === true;
   }
 
-  /** A line, or several, for people; not printed with `--quiet` or `--json`. */
-  line(text: string): void {
-    if (!this.quiet && !this.json) this.#streams.stdout.write(`${withoutOrders(text)}\n`);
+  /** A line for people, or several; a text is one line, whatever is in it. Not printed with `--quiet` or `--json`. */
+  line(text: string | readonly string[]): void {
+    if (this.quiet || this.json) return;
+    const lines = typeof text === 'string' ? [text] : text;
+    this.#streams.stdout.write(`${lines.map(oneLine).join('\n')}\n`);
   }
 
   /** One JSON document in one line; printed with `--json` only, `--quiet` or not: who asks for it wants it. */
@@ -54,11 +57,11 @@ export class Output {
     const text = Object.entries(fields)
       .map(([key, value]) => `${key}=${typeof value === 'string' ? JSON.stringify(value) : String(value)}`)
       .join(' ');
-    this.#streams.stderr.write(this.json ? jsonLine(fields) : `pcache: progress: ${withoutOrders(text)}\n`);
+    this.#streams.stderr.write(this.json ? jsonLine(fields) : `pcache: progress: ${oneLine(text)}\n`);
   }
 
-  /** What a command found out: `value` with `--json`, else the text. */
-  result(value: unknown, text: () => string): void {
+  /** What a command found out: `value` with `--json`, else the text, as for `line`. */
+  result(value: unknown, text: () => string | readonly string[]): void {
     if (this.json) this.record(value);
     else this.line(text());
   }
@@ -67,7 +70,7 @@ export class Output {
   error(error: unknown): void {
     const { code, message, hint } = errorBody(error);
     if (this.json) {
-      this.#streams.stderr.write(jsonLine({ error: { code, message, ...(hint === undefined ? {} : { hint: oneLine(hint) }) } }));
+      this.#streams.stderr.write(jsonLine({ error: { code, message, ...(hint === undefined ? {} : { hint }) } }));
       return;
     }
     this.#streams.stderr.write(`pcache: ${oneLine(message)}\n`);
@@ -80,33 +83,19 @@ export class Output {
   }
 }
 
-/** A terminal is given no orders by this either: JSON's own form escapes only the control characters before the space. */
 function jsonLine(value: unknown): string {
-  const text = JSON.stringify(value).replaceAll(/\p{Cc}/gu, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`);
-  return `${text}\n`;
-}
-
-/** File names and what lies on damaged media are repeated in messages: none may break the line or give the terminal orders. */
-function oneLine(text: string): string {
-  return withoutOrders(text.replaceAll(/\s*\n\s*/g, ' '));
-}
-
-/** Control characters other than the end of a line, shown as what they are. */
-function withoutOrders(text: string): string {
-  return text.replaceAll(/(?!\n)\p{Cc}/gu, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, '0')}`);
+  return `${harmlessJson(JSON.stringify(value))}\n`;
 }
 
 /** Rows of cells as lines of aligned columns, two spaces apart; numbers of spaces at the ends of lines: none. A row is one line, whatever is in its cells. */
-export function alignColumns(rows: readonly (readonly string[])[]): string {
+export function alignColumns(rows: readonly (readonly string[])[]): string[] {
   const widths: number[] = [];
-  const lines = rows.map((row) => row.map((cell) => cell.replaceAll('\n', '\\x0a')));
-  for (const row of lines) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
-  return lines
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  const shown = rows.map((row) => row.map(oneLine));
+  for (const row of shown) row.forEach((cell, column) => (widths[column] = Math.max(widths[column] ?? 0, cell.length)));
+  return shown.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  );
 }

@@ -64,7 +64,7 @@ export async function sayWhatDamageLeaves(task: DamagedTask): Promise<void> {
       `${cachePath}: would write ${what} to ${backingPath}${salvage}`,
       ...unsavedLines(task, unsaved, 'would not be saved'),
       ...closingLines(task, unsaved),
-    ].join('\n');
+    ];
   });
   if (isIncomplete(task, unsaved)) context.exitStatus = 1;
 }
@@ -106,13 +106,11 @@ export async function recoverDamaged(task: DamagedTask): Promise<void> {
     ...unsavedRecord(task, unsaved),
     seconds,
   };
-  context.output.result(result, () =>
-    [
-      `${cachePath}: ${formatSize(writtenBytes)} written to ${backingPath}`,
-      ...unsavedLines(task, unsaved, 'could not be saved'),
-      ...closingLines(task, unsaved),
-    ].join('\n'),
-  );
+  context.output.result(result, () => [
+    `${cachePath}: ${formatSize(writtenBytes)} written to ${backingPath}`,
+    ...unsavedLines(task, unsaved, 'could not be saved'),
+    ...closingLines(task, unsaved),
+  ]);
   if (isIncomplete(task, unsaved)) context.exitStatus = 1;
 }
 

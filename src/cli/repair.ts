@@ -15,7 +15,7 @@ import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { readGatewayHeader } from '../media/gateway-header.js';
 import { aboutCache, isBlockDevice, openCache, uuidText } from './cache-file.js';
-import { checkDevice, checkRecord, checkText } from './check-report.js';
+import { checkDevice, checkRecord, checkLines } from './check-report.js';
 import type { CommandContext } from './command.js';
 import { askYes, canAsk } from './confirm.js';
 import { createDurableFile } from './durable-file.js';
@@ -132,12 +132,10 @@ async function reportRepaired(
   const after = await checkDevice(device, options.backingPath, undefined, watch);
   if (after.problems > 0) context.exitStatus = 1;
   const record = { cache: path, dry_run: false, repaired: true, ...planRecord(plan), backup: backupPath, check: checkRecord(path, after) };
-  context.output.result(record, () =>
-    [
-      `${path}: repaired. To take it back, before the cache is used again: pcache check ${path} --undo ${backupPath}`,
-      checkText(path, after),
-    ].join('\n'),
-  );
+  context.output.result(record, () => [
+    `${path}: repaired. To take it back, before the cache is used again: pcache check ${path} --undo ${backupPath}`,
+    ...checkLines(path, after),
+  ]);
 }
 
 async function reportUnchanged(
@@ -162,7 +160,7 @@ async function reportUnchanged(
   context.output.result(record, () => {
     if (isPossible) return options.dryRun ? 'Nothing was changed: this was a dry run.' : 'Nothing was changed.';
     const lines = [plan.refusals.length > 0 ? `${path}: can not be repaired safely, so nothing is changed` : `${path}: nothing to repair`];
-    return [...lines, checkText(path, now)].join('\n');
+    return [...lines, ...checkLines(path, now)];
   });
 }
 

@@ -1,4 +1,4 @@
-// A status for people.
+// A status for people, one thing a line.
 
 import type { IdleStatus, LogPosition, StatusSnapshot } from '../gateway/status.js';
 import { latencyQuantileBoundUs } from '../shared/latency.js';
@@ -14,7 +14,7 @@ export interface MountedStatus extends StatusSnapshot {
   unmount_wanted?: true;
 }
 
-export function statusTable(status: MountedStatus | IdleStatus, nowMs = Date.now()): string {
+export function statusTable(status: MountedStatus | IdleStatus, nowMs = Date.now()): string[] {
   const rows = status.state === 'idle' ? idleRows(status) : servedRows(status, nowMs);
   return alignColumns(rows);
 }

@@ -4,6 +4,7 @@
 import pino, { type Logger } from 'pino';
 import type { LogLevel } from './log-level.js';
 import { LogSink } from './log-sink.js';
+import { harmlessJson, oneLine } from './one-line.js';
 
 export type { Logger } from 'pino';
 
@@ -24,7 +25,7 @@ export interface LogOptions {
 }
 
 export function createLog({ name, level, format, file }: LogOptions): Logger {
-  const lineOf = (record: string): string => (format === 'json' ? record : textOfRecord(record, format));
+  const lineOf = (record: string): string => (format === 'json' ? harmlessJson(record) : textOfRecord(record, format));
   const noteOfLoss = (count: number, why: string): string => {
     const msg = `${count} lines of the log are missing here: ${why}`;
     return lineOf(`${JSON.stringify({ level: pino.levels.values.warn, time: new Date().toISOString(), pid: process.pid, name, msg })}\n`);
@@ -50,10 +51,12 @@ export function textOfRecord(line: string, format: Exclude<LogFormat, 'json'> = 
   if (typeof record !== 'object' || record === null) return line;
   const fields = record as Record<string, unknown>;
   const text = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value));
+  // Lines of a stack are lines of their own to whoever reads it.
+  const shown = (key: string, value: unknown): string => (key === 'stack' ? text(value).replaceAll(/\s*\n\s*/g, ' | ') : text(value));
   const rest = Object.entries(fields)
     .filter(([key]) => !unsaidFields.has(key))
-    .map(([key, value]) => ` ${key}=${text(value)}`);
-  const message = `${text(fields.name ?? 'pcache')}: ${text(fields.msg ?? '')}${rest.join('')}`.replaceAll(/\s*\n\s*/g, ' | ');
+    .map(([key, value]) => ` ${key}=${shown(key, value)}`);
+  const message = oneLine(`${text(fields.name ?? 'pcache')}: ${text(fields.msg ?? '')}${rest.join('')}`);
   const number = Number(fields.level);
   if (format === 'journal') return `<${syslogLevel(number)}>${message}\n`;
   const level = pino.levels.labels[number] ?? 'info';

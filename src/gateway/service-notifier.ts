@@ -11,6 +11,7 @@ import { DatagramSender } from '../device/unix-socket.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { ControlClient } from './control-client.js';
 import type { Logger } from './log.js';
+import { oneLine } from './one-line.js';
 import type { OpeningProgress, ServicePlan } from './process-messages.js';
 import { statusOfAnswer } from './status-answer.js';
 import type { StatusSnapshot } from './status.js';
@@ -180,7 +181,7 @@ export class ServiceNotifier {
   #send(...lines: readonly string[]): void {
     if (this.#sender === undefined || this.#hasEnded) return;
     try {
-      this.#sender.send(lines.map((line) => line.replaceAll(/\s*\n\s*/g, ' ')).join('\n'));
+      this.#sender.send(lines.map(oneLine).join('\n'));
     } catch (error) {
       this.#warn(error);
     }

@@ -132,9 +132,7 @@ class Monitor {
   }
 
   async runInLines(): Promise<MonitorEnd> {
-    process.stdout.write(
-      `${this.#options.mountpoint}: a line every ${PLAIN_INTERVAL_MS / 1000} s, since this terminal can't be drawn on\n`,
-    );
+    this.#printLine(`${this.#options.mountpoint}: a line every ${PLAIN_INTERVAL_MS / 1000} s, since this terminal can't be drawn on`);
     return this.#connection.run(this.#aborter.signal);
   }
 

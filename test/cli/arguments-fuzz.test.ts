@@ -1,6 +1,7 @@
 // Argument lists that nobody would type, in this process: whatever they are, `main` ends with 0, 1 or 2, says what is wrong in one line and perhaps
 // a hint, and changes nothing in the folder that they are about. PCACHE_SEED chooses other runs.
 
+import { writeFileSync } from 'node:fs';
 import test from 'ava';
 import fc from 'fast-check';
 import { CACHE, argumentLists, enterFolder, faultOf, forms, stateOf } from './argument-lists.js';
@@ -55,7 +56,23 @@ test.serial('names that would break the line or give the terminal orders are sho
   t.deepEqual(await runMain(['format', 'two\nlines']), {
     status: 1,
     stdout: '',
-    stderr: 'pcache: two lines: does not exist, and no --size is given\nhint: pcache format two lines --size 8G creates it.\n',
+    stderr: 'pcache: two\\x0alines: does not exist, and no --size is given\nhint: pcache format two\\x0alines --size 8G creates it.\n',
   });
   t.is((await runMain(['check', '\u001b[2J\r\u009b'])).stderr, 'pcache: \\x1b[2J\\x0d\\x9b: no such file or directory (ENOENT)\n');
+  const cache = 'two\nlines\u001b[31m';
+  const shown = String.raw`two\x0alines\x1b[31m`;
+  const made = await runMain(['format', cache, '--size', '96M']);
+  t.regex(made.stdout, /^\S+: an empty cache of [^\n]+\n$/);
+  t.true(made.stdout.startsWith(shown));
+  t.true((await runMain(['check', cache])).stdout.startsWith(`${shown}: no problems found`));
+  t.true((await runMain(['dump', cache])).stdout.startsWith(`cache        ${shown}, 96 MiB\n`));
+  writeFileSync('b\n\u001b[2J', new Uint8Array(512));
+  t.deepEqual(await runMain(['recover', cache, 'b\n\u001b[2J']), {
+    status: 0,
+    stdout: `${shown}: nothing was dirty: b\\x0a\\x1b[2J has everything\n`,
+    stderr: '',
+  });
+  const { stderr } = await runMain(['--json', 'check', `no ${cache}`]);
+  t.notRegex(stderr.trimEnd(), /\p{Cc}/u);
+  t.true((JSON.parse(stderr) as { error: { message: string } }).error.message.startsWith(`no ${cache}: `));
 });

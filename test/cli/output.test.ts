@@ -17,7 +17,7 @@ function sayEverything(output: Output): void {
   output.error(new PcacheError('busy', 'x: in\n use', { hint: 'Wait.' }));
 }
 
-const errorLines = 'pcache: x: in use\nhint: Wait.\n';
+const errorLines = 'pcache: x: in\\x0a use\nhint: Wait.\n';
 
 test('results go to stdout, warnings and errors to stderr', (t) => {
   const { output, said } = outputWith({ json: false, quiet: false });
@@ -38,10 +38,25 @@ test('with --json every line of stdout and of stderr is one JSON document', (t) 
       .map((line) => JSON.parse(line) as unknown),
     [
       { warning: 'careful' },
-      { error: { code: 'busy', message: 'x: in use', hint: 'Wait.' } },
+      { error: { code: 'busy', message: 'x: in\n use', hint: 'Wait.' } },
       { progress: 'checking', done_bytes: 1, left_s: null },
     ],
   );
+});
+
+test('a name with control characters neither breaks a line nor gives the terminal orders, whatever is said of it', (t) => {
+  const name = 'a\nb\u001b[31m';
+  const { output, said } = outputWith({ json: false, quiet: false });
+  output.line(name);
+  output.line(['one', name]);
+  output.result({}, () => name);
+  output.warn(name);
+  output.error(new PcacheError('busy', `${name}: in use`, { hint: `End ${name}.` }));
+  const shown = String.raw`a\x0ab\x1b[31m`;
+  t.is(said.out, `${shown}\none\n${shown}\n${shown}\n`);
+  t.is(said.err, `pcache: warning: ${shown}\npcache: ${shown}: in use\nhint: End ${shown}.\n`);
+  output.progress({ progress: name });
+  t.is(said.err.split('\n').length, 5);
 });
 
 test('with --json an error of any kind has a code, and gives the terminal no orders', (t) => {
@@ -59,16 +74,22 @@ test('with --quiet only errors are said', (t) => {
 });
 
 test('columns are as wide as their widest cell, and no line ends in spaces', (t) => {
-  t.is(
+  t.deepEqual(
     alignColumns([
       ['a', 'bb', 'c'],
       ['aaa', 'b', ''],
     ]),
-    'a    bb  c\naaa  b',
+    ['a    bb  c', 'aaa  b'],
   );
-  t.is(alignColumns([]), '');
-  // A file name can have an end of line in it.
-  t.is(alignColumns([['a\nb', 'c']]), 'a\\x0ab  c');
+  t.deepEqual(alignColumns([]), []);
+  // A file name can have an end of line in it, and is as wide as it is shown.
+  t.deepEqual(
+    alignColumns([
+      ['a\nb', 'c'],
+      ['123456789', 'd'],
+    ]),
+    ['a\\x0ab     c', '123456789  d'],
+  );
 });
 
 test('a rate is of the last seconds, and 0 before there are two readings', (t) => {

@@ -3,9 +3,13 @@ import { statusTable } from '../../src/cli/status-table.js';
 import type { IdleStatus } from '../../src/gateway/status.js';
 import { sampleStatus } from '../gateway/sample-status.js';
 
+function tableText(...args: Parameters<typeof statusTable>): string {
+  return statusTable(...args).join('\n');
+}
+
 test('the table of a served volume says what matters, one thing a line', (t) => {
   const status = sampleStatus({ last_error: { message: 'write: EIO', since_ms: 1_700_000_060_000, device: 'backing' } });
-  t.snapshot(statusTable(status, 1_700_000_065_000));
+  t.snapshot(tableText(status, 1_700_000_065_000));
 });
 
 test('the table of a cache that nobody serves says what the next mount will find', (t) => {
@@ -15,11 +19,11 @@ test('the table of a cache that nobody serves says what the next mount will find
     closed_in_order: false,
     volume_bytes: 0,
   };
-  t.snapshot(statusTable(status));
+  t.snapshot(tableText(status));
 });
 
 test('a volume whose dirty data is kept back says so, and for how long', (t) => {
-  const table = statusTable(
+  const table = tableText(
     sampleStatus({
       writeback_pending_bytes: 4096,
       writeback_paused: true,
@@ -37,7 +41,7 @@ test('a volume whose dirty data is kept back says so, and for how long', (t) => 
 
 test('a clean volume that was never used says that nothing is dirty, and tells no times', (t) => {
   const none = { count: 0, sum_us: 0, buckets: [] };
-  const table = statusTable(
+  const table = tableText(
     sampleStatus({
       dirty_bytes: 0,
       writeback_pending_bytes: 0,
@@ -52,12 +56,12 @@ test('a clean volume that was never used says that nothing is dirty, and tells n
 
 test('a rate of the last seconds is no rate of now when everything is written back, or writeback is paused', (t) => {
   const busy = { dirty_bytes: 4096, writeback_bytes_per_s: 1 << 20 };
-  t.regex(statusTable(sampleStatus(busy)), /^writeback .*, 1 MiB\/s now/m);
-  t.notRegex(statusTable(sampleStatus({ ...busy, dirty_bytes: 0, writeback_pending_bytes: 0 })), /\/s now/);
-  t.notRegex(statusTable(sampleStatus({ ...busy, writeback_paused: true })), /\/s now/);
+  t.regex(tableText(sampleStatus(busy)), /^writeback .*, 1 MiB\/s now/m);
+  t.notRegex(tableText(sampleStatus({ ...busy, dirty_bytes: 0, writeback_pending_bytes: 0 })), /\/s now/);
+  t.notRegex(tableText(sampleStatus({ ...busy, writeback_paused: true })), /\/s now/);
 });
 
 test('a cache that nobody serves and that has nothing dirty says so in the same words as one that is served', (t) => {
   const idle: IdleStatus = { ...sampleStatus({ dirty_bytes: 0, writeback_pending_bytes: 0 }), state: 'idle', closed_in_order: true };
-  t.regex(statusTable(idle), /^dirty +nothing: the backing device has everything$/m);
+  t.regex(tableText(idle), /^dirty +nothing: the backing device has everything$/m);
 });

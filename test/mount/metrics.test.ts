@@ -64,8 +64,8 @@ mountTest('every figure is the same in status, status --json, stats.json, metric
   const table = await gateway.ok('status', gateway.mountpoint);
   const moments = Array.from({ length: Math.ceil((Date.now() - startMs) / 100) + 1 }, (_, at) => startMs + at * 100);
   t.true(
-    moments.some((nowMs) => statusTable(status, nowMs) === table),
-    `${table}\nis not\n${statusTable(status)}`,
+    moments.some((nowMs) => statusTable(status, nowMs).join('\n') === table),
+    `${table}\nis not\n${statusTable(status).join('\n')}`,
   );
   // Requests were timed: reads from the backing device and flushes one by one, on whatever thread.
   t.is(status.latency.flush.count, status.flushes);
