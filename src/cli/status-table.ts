@@ -8,13 +8,7 @@ import { formatDuration, formatSize } from './size.js';
 
 const NOTHING_DIRTY = 'nothing: the backing device has everything';
 
-/** What its gateway says of a volume, and what its supervisor alone knows. */
-export interface MountedStatus extends StatusSnapshot {
-  /** It was told to end (SIGTERM, SIGINT) while it was in use, and is served until its last user is gone. */
-  unmount_wanted?: true;
-}
-
-export function statusTable(status: MountedStatus | IdleStatus, nowMs = Date.now()): string[] {
+export function statusTable(status: StatusSnapshot | IdleStatus, nowMs = Date.now()): string[] {
   const rows = status.state === 'idle' ? idleRows(status) : servedRows(status, nowMs);
   return alignColumns(rows);
 }
@@ -32,17 +26,14 @@ function idleRows(status: IdleStatus): string[][] {
   ];
 }
 
-function servedRows(status: MountedStatus, nowMs: number): string[][] {
+function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
   const { last_error: error } = status;
   const since = formatDuration((nowMs - status.started_ms) / 1000);
   return [
     ['volume', `${status.mountpoint}, ${formatSize(status.volume_bytes)}${status.read_only ? ', read-only' : ''}`],
     ['cache', `${status.cache} (${status.persistence === 'memory' ? 'memory: does not survive loss of power' : 'synced'})`],
     ['backing', status.backing],
-    [
-      'state',
-      `${status.state}, for ${since}${status.unmount_wanted === true ? '; told to end: is unmounted when its last user is gone' : ''}`,
-    ],
+    ['state', `${status.state}, for ${since}${status.unmount_wanted ? '; told to end: is unmounted when its last user is gone' : ''}`],
     ...(error === null ? [] : [['error', `${error.device}: ${error.message}, for ${formatDuration((nowMs - error.since_ms) / 1000)}`]]),
     ['dirty', dirtyText(status, nowMs)],
     ...mediaRows(status),

@@ -10,13 +10,13 @@ import { lastFailureOf } from '../gateway/last-failure.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
-import { dmStatusLine, type IdleStatus } from '../gateway/status.js';
+import { dmStatusLine, type IdleStatus, type StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
 import { orphanHint } from './loop-hints.js';
 import { alignColumns, type Output } from './output.js';
 import { formatSize } from './size.js';
-import { statusTable, type MountedStatus } from './status-table.js';
+import { statusTable } from './status-table.js';
 
 export function define(command: Command, { output }: CommandContext): void {
   command
@@ -58,7 +58,7 @@ async function pathMeant(pathOrName: string, configDir: string | undefined): Pro
   }
 }
 
-async function statusOf(path: string, output: Output): Promise<MountedStatus | IdleStatus> {
+async function statusOf(path: string, output: Output): Promise<StatusSnapshot | IdleStatus> {
   const entry = servingEntry(path);
   if (entry !== undefined) {
     for (const lost of lostFilesOf(entry)) output.warn(lostFileText(lost));
@@ -103,11 +103,10 @@ function servingEntry(path: string): RuntimeEntry | undefined {
   return listEntries().find((entry) => entry.cache === real && isRunning(entry));
 }
 
-async function askStatus(entry: RuntimeEntry): Promise<MountedStatus> {
+async function askStatus(entry: RuntimeEntry): Promise<StatusSnapshot> {
   const client = await connectTo(entry);
   try {
-    const status = statusOfAnswer(await client.request({ op: 'status' }));
-    return entry.unmount_wanted === true ? { ...status, unmount_wanted: true } : status;
+    return statusOfAnswer(await client.request({ op: 'status' }));
   } finally {
     client.close();
   }
@@ -130,7 +129,7 @@ async function showAll(output: Output): Promise<void> {
     if (rows.length === 0) return 'nothing is mounted';
     const cells = rows.map(({ entry, status, problem }) => [
       entry.mountpoint,
-      status === undefined ? problem : `${status.state}${status.unmount_wanted === true ? ' until its last user is gone' : ''}`,
+      status === undefined ? problem : `${status.state}${status.unmount_wanted ? ' until its last user is gone' : ''}`,
       status === undefined ? '' : formatSize(status.volume_bytes),
       status === undefined ? '' : formatSize(status.dirty_bytes),
       entry.cache,

@@ -14,7 +14,7 @@ import { outlineArguments, type EngineOutline } from './engine.js';
 import { programEnd } from './process-death.js';
 import { startTicksOf } from './process-identity.js';
 import { EXIT_OTHER_BUILD, OTHER_BUILD } from './program-build.js';
-import type { EngineMessage, EngineStartMessage, GiveUpFlushMessage } from './process-messages.js';
+import type { EngineMessage, EngineStartMessage, GiveUpFlushMessage, UnmountWantedMessage } from './process-messages.js';
 
 /** How long an engine that said it ended may take to exit. */
 const EXIT_TIMEOUT_MS = 5000;
@@ -101,6 +101,10 @@ export class EngineChild {
   /** Ends the writing back at the end, if that is under way. */
   giveUpFlush(): void {
     if (this.#process.connected) this.#process.send({ type: 'give-up-flush' } satisfies GiveUpFlushMessage, () => undefined);
+  }
+
+  tellUnmountWanted(): void {
+    if (this.#process.connected) this.#process.send({ type: 'unmount-wanted' } satisfies UnmountWantedMessage, () => undefined);
   }
 
   kill(): void {

@@ -22,9 +22,10 @@ import { metricsText } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
 import { mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED, EXIT_SOFTWARE, exitProcess, exitWithoutThreads } from './process-exit.js';
-import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage, type GiveUpFlushMessage } from './process-messages.js';
+import { ENGINE_SOCKET_FD, type EngineMessage, type EngineStartMessage, type MessageToEngine } from './process-messages.js';
 import { pathsForSocket, removeEntry } from './runtime-files.js';
 import { StateKeeper } from './state-keeper.js';
+import { dmStatusLine } from './status.js';
 import { takeMountAway } from './take-mount-away.js';
 
 /** What `ps` shows of an engine that waits to be needed, and of one that works. */
@@ -50,7 +51,7 @@ export function runEngineProcess(program: EngineProgram): void {
   process.on('disconnect', endSpare);
   if (!process.connected) endSpare();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
-  process.on('message', (message: EngineStartMessage | GiveUpFlushMessage) => {
+  process.on('message', (message: MessageToEngine) => {
     if (message.type !== 'start') return;
     process.title = ENGINE_TITLE;
     process.off('disconnect', endSpare);
@@ -66,11 +67,13 @@ class EngineProcess {
   #server: ControlServer | undefined;
   #keeper: StateKeeper | undefined;
   #metrics: MetricsServer | undefined;
+  #isUnmountWanted: boolean;
   #ending = false;
 
   constructor(message: EngineStartMessage, isIoFlusher: boolean) {
     this.#message = message;
     this.#isIoFlusher = isIoFlusher;
+    this.#isUnmountWanted = message.start.unmountWanted === true;
     this.#log = createLog({ name: 'engine', level: message.logLevel, format: message.logFormat, file: message.logFile });
   }
 
@@ -82,12 +85,18 @@ class EngineProcess {
       process.on(signal, () => this.#log.info({ signal }, 'signal left to the supervisor'));
     }
     process.on('disconnect', () => void this.#endWithoutSupervisor());
+    process.on('message', ({ type }: MessageToEngine) => {
+      if (type !== 'unmount-wanted') return;
+      this.#isUnmountWanted = true;
+      this.#engine?.setUnmountWanted();
+    });
     this.#protectMemory();
     const { start, socket } = this.#message;
     try {
       const fds = receiveFileDescriptors(ENGINE_SOCKET_FD);
       closeSync(ENGINE_SOCKET_FD);
       this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log, tell: this.#tellOpening() });
+      if (this.#isUnmountWanted) this.#engine.setUnmountWanted();
       await this.#serveMetrics(this.#engine);
       this.#server = await ControlServer.start(socket, this.#handlerOf(this.#engine), this.#log);
     } catch (error) {
@@ -120,7 +129,7 @@ class EngineProcess {
   #handlerOf(engine: Engine): ControlHandler {
     return {
       status: () => engine.snapshot(),
-      dmStatus: () => engine.dmStatus(),
+      dmStatus: () => dmStatusLine(engine.snapshot()),
       flush: (onProgress) => {
         this.#log.info('flush asked for');
         return engine.flush(({ bytesTotal, bytesLeft }) => onProgress({ bytes_total: bytesTotal, bytes_left: bytesLeft }));
@@ -165,7 +174,7 @@ class EngineProcess {
     const { options } = this.#message.start;
     if (!options.flushOnStop || options.readOnly || engine.snapshot().dirty_bytes === 0) return undefined;
     const flush = new LastFlush(engine, this.#log, (progress) => this.#tell({ type: 'flushing', ...progress }));
-    process.on('message', ({ type }: EngineStartMessage | GiveUpFlushMessage) => {
+    process.on('message', ({ type }: MessageToEngine) => {
       if (type === 'give-up-flush') flush.giveUp();
     });
     return flush.run();

@@ -63,6 +63,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     last_error: lastErrorOf(shared),
     dirty_since_ms: dirtyBytes === 0 ? null : Math.floor(new DirtyTimes(shared.dirtyTimes).since(writtenSequence)),
     writeback_paused: isPaused,
+    unmount_wanted: Atomics.load(shared.words, GatewayWord.unmountWanted) !== 0,
     writeback_bytes_per_s: rate,
     clean_in_s: pendingBytes === 0 || rate === 0 || isPaused ? null : Math.ceil(pendingBytes / rate),
     latency: sumLatency(shared.latency),

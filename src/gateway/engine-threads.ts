@@ -40,7 +40,6 @@ import { planQueues } from './queue-plan.js';
 import type { QueuePlan } from './queue-plan.js';
 import type { QueueWorkerStart } from './queue-worker.js';
 import { replayHelpers } from './replay-helpers.js';
-import { dmStatusLine } from './status.js';
 import type { StatusSnapshot } from './status.js';
 import type { SegmentMap } from './control-protocol.js';
 import { segmentMap } from './segment-map.js';
@@ -340,10 +339,6 @@ class ThreadedEngine implements Engine {
     return takeSnapshot(this.#shared);
   }
 
-  dmStatus(): string {
-    return dmStatusLine(this.snapshot());
-  }
-
   async flush(onProgress: (progress: FlushProgress) => void): Promise<void> {
     if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'flush: the volume is mounted read-only');
     Atomics.add(this.#shared.words, GatewayWord.flushWaiters, 1);
@@ -401,6 +396,10 @@ class ThreadedEngine implements Engine {
     if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'writeback: the volume is mounted read-only');
     Atomics.store(this.#shared.words, GatewayWord.writebackPaused, isPaused ? 1 : 0);
     signal(this.#shared.cache.words, Word.backgroundWorkEvent);
+  }
+
+  setUnmountWanted(): void {
+    Atomics.store(this.#shared.words, GatewayWord.unmountWanted, 1);
   }
 
   segments(cells: number): SegmentMap {

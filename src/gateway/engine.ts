@@ -48,6 +48,8 @@ export interface EngineStart {
   /** When the volume was mounted, milliseconds since 1970. */
   readonly startedMs: number;
   readonly engineRestarts: number;
+  /** See `Engine.setUnmountWanted`. */
+  readonly unmountWanted?: boolean;
   /** Undefined if no engine was there before. */
   readonly kept?: KeptState | undefined;
 }
@@ -100,14 +102,14 @@ export interface FlushProgress {
 export interface Engine {
   /** Cheap; called for every status request and for `stats.json`. */
   snapshot(): StatusSnapshot;
-  /** The line of `dmsetup status`. */
-  dmStatus(): string;
   /** Writes back everything that is dirty now; resolves when the backing device has it durably. Rejects with PcacheError `io` or `closed`. */
   flush(onProgress: (progress: FlushProgress) => void): Promise<void>;
   /** Takes effect at once and is stored on the media. Throws PcacheError `usage` out of 0 to 90. */
   setGcPercent(percent: number): void;
   /** See WritebackOrder. Not kept on the media. Throws PcacheError `permission` if the volume is mounted read-only. */
   setWritebackPaused(isPaused: boolean): void;
+  /** From now on the status says `unmount_wanted`; nothing else changes. */
+  setUnmountWanted(): void;
   /** `cells`: as in the control protocol. */
   segments(cells: number): SegmentMap;
   /**

@@ -53,6 +53,8 @@ export const GatewayWord = {
   flushWaiters: 5,
   /** Not 0: nothing is written back unless somebody waits for it; see WritebackOrder. */
   writebackPaused: 6,
+  /** Not 0: the volume is to be unmounted when its users are gone. */
+  unmountWanted: 7,
   count: 8,
 } as const;
 

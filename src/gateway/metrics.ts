@@ -81,6 +81,9 @@ const families: readonly Family[] = [
   gauge('queue_workers', 'Threads that answer requests', (status) => status.workers),
   gauge('healthy', '1 if neither device fails', (status) => (status.last_error === null ? 1 : 0)),
   gauge('writeback_paused', '1 if writing back was told to pause', (status) => (status.writeback_paused ? 1 : 0)),
+  gauge('unmount_wanted', '1 if the volume was told to end while it was in use, and is unmounted when its last user is gone', (status) =>
+    status.unmount_wanted ? 1 : 0,
+  ),
   gauge('start_time_seconds', 'When the volume was mounted, seconds since 1970', (status) => status.started_ms / 1000),
   {
     name: 'pcache_state',

@@ -83,6 +83,13 @@ export interface GiveUpFlushMessage {
   readonly type: 'give-up-flush';
 }
 
+/** Supervisor to engine, at most once: the volume was told to end while it was in use. What is started later hears of it with its start. */
+export interface UnmountWantedMessage {
+  readonly type: 'unmount-wanted';
+}
+
+export type MessageToEngine = EngineStartMessage | GiveUpFlushMessage | UnmountWantedMessage;
+
 /** Number of that socket in the engine: 0 to 2 as usual, 3 the message channel. */
 export const ENGINE_SOCKET_FD = 4;
 

@@ -35,8 +35,6 @@ export interface RuntimeEntry {
   socket: string;
   log: string;
   started_ms: number;
-  /** It was told to end while it was in use: it is unmounted when its last user is gone. */
-  unmount_wanted?: true;
 }
 
 export interface RuntimePaths {
@@ -241,7 +239,6 @@ function isEntry(value: unknown): value is RuntimeEntry {
   const fields = value as Record<keyof RuntimeEntry, unknown>;
   const texts = [fields.mountpoint, fields.cache, fields.backing, fields.socket, fields.log];
   const numbers = [fields.supervisor_pid, fields.supervisor_start_ticks, fields.engine_pid, fields.started_ms];
-  if (fields.unmount_wanted !== undefined && fields.unmount_wanted !== true) return false;
   if (fields.mount_kind !== 'directory' && fields.mount_kind !== 'file') return false;
   return texts.every((text) => typeof text === 'string') && numbers.every((number) => Number.isSafeInteger(number));
 }

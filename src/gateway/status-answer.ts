@@ -9,7 +9,7 @@ type Fields = readonly (keyof StatusSnapshot)[];
 
 const positions: Fields = ['key_head', 'dirty_tail', 'key_tail'];
 const texts: Fields = ['state', 'transport', 'mode', 'persistence', 'cache', 'backing', 'mountpoint'];
-const flags: Fields = ['data_crc', 'read_only', 'writeback_paused'];
+const flags: Fields = ['data_crc', 'read_only', 'writeback_paused', 'unmount_wanted'];
 const numbers: Fields = [
   ...([
     'sb_flags',

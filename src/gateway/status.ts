@@ -90,6 +90,8 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   dirty_since_ms: number | null;
   /** Told to write nothing back, but for a flush and for writers that wait for room; see `pcache message MOUNTPOINT writeback`. */
   writeback_paused: boolean;
+  /** It was told to end (SIGTERM, SIGINT) while it was in use, and is unmounted when its last user is gone. */
+  unmount_wanted: boolean;
   /** Bytes a second that the backing device has taken over the last five seconds or so. */
   writeback_bytes_per_s: number;
   /** Seconds until `writeback_pending_bytes` are on the backing device, at that rate; null if they are already, or nobody knows. */

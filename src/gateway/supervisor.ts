@@ -116,6 +116,7 @@ export class Supervisor {
   #interrupted = false;
   /** Runs while an end is wanted and the volume is in use. */
   #unmountTimer: NodeJS.Timeout | undefined;
+  #isUnmountWanted = false;
   #usersSaid = '';
   #finish: ((outcome: Outcome) => void) | undefined;
 
@@ -199,11 +200,11 @@ export class Supervisor {
     }
   }
 
-  /** For `pcache status`: the engine knows nothing of it. */
+  /** For the status, which engines tell. */
   #noteUnmountWanted(): void {
-    if (this.#entry === undefined || this.#entry.unmount_wanted === true) return;
-    this.#entry = { ...this.#entry, unmount_wanted: true };
-    updateEntry(this.#paths, this.#entry);
+    if (this.#isUnmountWanted) return;
+    this.#isUnmountWanted = true;
+    this.#engine?.tellUnmountWanted();
   }
 
   /** An engine gives no answer: ends it, so that another takes over, where users do not notice that. Returns whether it did. */
@@ -287,6 +288,7 @@ export class Supervisor {
       supervisorPid: process.pid,
       startedMs: this.#startedMs,
       engineRestarts: this.#engineRestarts,
+      unmountWanted: this.#isUnmountWanted,
       kept: this.#kept,
     };
     const { logLevel, logFormat, logFile } = plan;

@@ -19,7 +19,7 @@ import {
   type Span,
   type Style,
 } from './text.js';
-import { verdictOf } from './verdict.js';
+import { UNMOUNT_WANTED_TEXT, verdictOf } from './verdict.js';
 import { help } from './view-help.js';
 import { logCells, logView } from './view-log.js';
 import { overview, overviewCells } from './view-overview.js';
@@ -137,7 +137,8 @@ function notice({ ui, history, nowMs }: Picture, columns: number, look: Look): L
     ];
   }
   if (ui.flush !== undefined) return flushLine(ui.flush, nowMs, columns, look);
-  return ui.notice === undefined ? EMPTY_LINE : [span(clean(ui.notice.text, look.unicode), ui.notice.style)];
+  if (ui.notice !== undefined) return [span(clean(ui.notice.text, look.unicode), ui.notice.style)];
+  return history.latest?.unmount_wanted === true ? [span(`It ${UNMOUNT_WANTED_TEXT}`, 'warn')] : EMPTY_LINE;
 }
 
 function flushLine({ bytesTotal, bytesLeft, startedMs }: FlushProgress, nowMs: number, columns: number, look: Look): Line {

@@ -2,7 +2,7 @@
 
 import { bytesPerSecondText, bytesText, clockText, percentText, rateText } from './figures.js';
 import type { History } from './history.js';
-import { verdictOf } from './verdict.js';
+import { UNMOUNT_WANTED_TEXT, verdictOf } from './verdict.js';
 
 export const PLAIN_INTERVAL_MS = 10_000;
 
@@ -12,7 +12,7 @@ export function plainLine(history: History, nowMs: number): string | undefined {
   if (status === undefined) return undefined;
   const hits = history.readHits(PLAIN_INTERVAL_MS);
   return [
-    `${clockText(nowMs)} ${status.state}: ${verdictOf(status).text}`,
+    `${clockText(nowMs)} ${status.state}${status.unmount_wanted ? `, ${UNMOUNT_WANTED_TEXT}` : ''}: ${verdictOf(status).text}`,
     `dirty ${bytesText(status.dirty_bytes)}`,
     `reads ${rateText(history.rate('reads'))}/s${hits === undefined ? '' : ` (${percentText(hits)} hits)`}`,
     `writes ${rateText(history.rate('writes'))}/s`,

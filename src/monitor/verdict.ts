@@ -30,6 +30,9 @@ export function verdictOf(status: StatusSnapshot): Verdict {
     : { text: `${dirty} are only in the cache: don't pull the cache device`, style: 'warn' };
 }
 
+/** What is to become of a volume that was told to end while it was in use. */
+export const UNMOUNT_WANTED_TEXT = 'will unmount when its users are gone';
+
 /** What a flush has come to that has not failed: `dirtyBytes` were dirty when it began, and `after` is the status at its end. */
 export function flushedNotice(dirtyBytes: number, after: StatusSnapshot, tookSeconds: number): Verdict {
   const { writtenBytes, isDamaged } = flushOutcome(dirtyBytes, after);

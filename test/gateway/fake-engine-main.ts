@@ -9,7 +9,6 @@ import { createRequestSlots } from '../../src/fuse/request-slots.js';
 import { requestResend } from '../../src/fuse/session.js';
 import type { Engine, EngineEnd, EngineOptions } from '../../src/gateway/engine.js';
 import { runEngineProcess } from '../../src/gateway/engine-process.js';
-import { dmStatusLine } from '../../src/gateway/status.js';
 import { IntRing } from '../../src/shared/int-ring.js';
 import { COUNT_WORDS, mapVolumeFile, type MemoryState } from '../fuse/memory-file-system.js';
 import type { MemoryWorkerData } from '../fuse/memory-worker.js';
@@ -44,6 +43,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
   void exits.then(() => endWith({ reason: 'unmounted' }));
   let dirtyBytes = DIRTY_BYTES;
   let isPaused = false;
+  let isUnmountWanted = false;
   const snapshot: Engine['snapshot'] = () =>
     sampleStatus({
       mountpoint: options.mountpoint,
@@ -58,10 +58,10 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       engine_restarts: options.engineRestarts,
       started_ms: options.startedMs,
       writeback_paused: isPaused,
+      unmount_wanted: isUnmountWanted,
     });
   return {
     snapshot,
-    dmStatus: () => dmStatusLine(snapshot()),
     flush: async (onProgress) => {
       onProgress({ bytesTotal: dirtyBytes, bytesLeft: dirtyBytes });
       await delay(mode === 'slow-flush' ? 60_000 : 1);
@@ -76,6 +76,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       if (percent === THREAD_FAILS_PERCENT) endWith({ reason: 'failed', error: new Error('a thread was told to fail') });
     },
     setWritebackPaused: (value) => (isPaused = value),
+    setUnmountWanted: () => (isUnmountWanted = true),
     segments: (cells) => ({
       seg_total: 2,
       segments_per_cell: Math.ceil(2 / cells),

@@ -46,6 +46,7 @@ export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnaps
     last_error: null,
     dirty_since_ms: 1_700_000_030_000,
     writeback_paused: false,
+    unmount_wanted: false,
     writeback_bytes_per_s: 2048,
     clean_in_s: 3,
     latency: { read: histogram(1), write: histogram(2), flush: histogram(3) },

@@ -2,6 +2,7 @@
 
 import test from 'ava';
 import { cellsWanted, frame } from '../../src/monitor/frame.js';
+import { plainLine } from '../../src/monitor/plain.js';
 import { VIEWS } from '../../src/monitor/picture.js';
 import { lineWidth, plainText, type Line, type Size, type Style } from '../../src/monitor/text.js';
 import { NOW_MS, busyHistory, busyStatus, picture } from './pictures.js';
@@ -147,6 +148,15 @@ test('names and errors with control characters reach no terminal', (t) => {
     UNICODE,
   );
   t.notRegex(plainText(lines).replaceAll('\n', ''), /\p{Cc}/u);
+});
+
+test('a volume that is unmounted when its users are gone says so while there is nothing newer to say', (t) => {
+  const history = busyHistory({ unmount_wanted: true });
+  const told = /^ *It will unmount when its users are gone *$/m;
+  for (const size of [SMALL, { columns: 50, rows: 24 }]) t.regex(plainText(frame(picture({ history }), size, ASCII)), told);
+  t.notRegex(plainText(frame(picture({ history }, { notice: { text: 'Flushed', style: 'good' } }), SMALL, ASCII)), told);
+  t.regex(plainLine(history, NOW_MS) ?? '', /^\S+ serving, will unmount when its users are gone: /);
+  t.notRegex(plainText(frame(picture(), SMALL, ASCII)), /unmount/);
 });
 
 test('restarts of the engine stay in sight', (t) => {

@@ -1,9 +1,9 @@
 // The orderly ends of a mount: signals, Ctrl-C, umount; and what happens when somebody still uses it.
 
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Client } from '../fuse/client.js';
-import type { MountedStatus } from '../../src/cli/status-table.js';
 import { pattern } from '../fuse/conformance.js';
 import { waitUntil, type Job } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
@@ -30,6 +30,17 @@ async function write(gateway: TestGateway, bytes: Buffer): Promise<void> {
   const user = new Client();
   try {
     await user.call('write', await user.call('open', gateway.volume, O_RDWR), 0, bytes);
+  } finally {
+    await user.close();
+  }
+}
+
+async function filesSayUnmountWanted(t: ExecutionContext, gateway: TestGateway): Promise<void> {
+  const user = new Client();
+  const read = async (name: string): Promise<string> => Buffer.from(await user.call('readFile', join(gateway.mountpoint, name))).toString();
+  try {
+    t.like(JSON.parse(await read('stats.json')), { unmount_wanted: true, state: 'serving' });
+    t.regex(await read('metrics'), /^pcache_unmount_wanted\{[^}]*\} 1$/m);
   } finally {
     await user.close();
   }
@@ -105,14 +116,22 @@ mountTest('a mount in use: umount names the user and fails; SIGTERM does too, an
   process.kill(gateway.pids.supervisor, 'SIGTERM');
   await waitUntil(() => gateway.log().includes(`is in use by ${user}: still serving`), 'the log names the user');
   await holds(t, gateway, bytes);
-  // The entry follows the log.
-  await waitUntil(async () => ((await gateway.status()) as MountedStatus).unmount_wanted === true, 'the status says what was asked for');
+  // The status follows the log.
+  await waitUntil(async () => (await gateway.status()).unmount_wanted, 'the status says what was asked for');
   t.is((await gateway.status()).state, 'serving');
   t.regex(
     await gateway.ok('status', gateway.mountpoint),
     /^state +serving, for .*; told to end: is unmounted when its last user is gone$/m,
   );
   t.regex(await gateway.ok('status'), / serving until its last user is gone /);
+  await filesSayUnmountWanted(t, gateway);
+  // An engine that takes over knows it too.
+  process.kill(gateway.pids.engine, 'SIGKILL');
+  await waitUntil(
+    async () => (await gateway.pcache('status', gateway.mountpoint)).status === 0 && (await gateway.status()).engine_restarts === 1,
+    'another engine',
+  );
+  t.true((await gateway.status()).unmount_wanted);
   await job.end();
   await endedInOrder(t, gateway);
 });

@@ -55,6 +55,7 @@ const places: Readonly<Record<Exclude<Figure, CounterName>, Place | typeof LEFT_
   gc_percent: ['pcache_gc_threshold_ratio', ({ gc_percent: percent }) => percent / 100],
   started_ms: ['pcache_start_time_seconds', ({ started_ms: ms }) => ms / 1000],
   writeback_paused: ['pcache_writeback_paused', ({ writeback_paused: isPaused }) => Number(isPaused)],
+  unmount_wanted: ['pcache_unmount_wanted', ({ unmount_wanted: isWanted }) => Number(isWanted)],
   dirty_since_ms: ['pcache_dirty_age_seconds', ({ dirty_since_ms: ms }, nowMs) => (ms === null ? 0 : (nowMs - ms) / 1000)],
   last_error: ['pcache_healthy', ({ last_error: error }) => Number(error === null)],
   state: ['pcache_state{state="serving"}', ({ state }) => Number(state === 'serving')],
