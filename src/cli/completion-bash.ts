@@ -70,7 +70,7 @@ function flagsOf({ short, long }: OptionNode): string[] {
 }
 
 function placeText({ kind, words }: Place): string {
-  return kind === 'words' ? `words ${words.join(' ')}` : kind;
+  return words.length === 0 ? kind : `${kind} ${words.join(' ')}`;
 }
 
 function quote(text: string): string {
@@ -135,6 +135,10 @@ _pcache_mount_options() {
 _pcache_place() {
   case $1 in
     'words '*) _pcache_words "${'${'}1#words }" ;;
+    'words-or-files '*)
+      _pcache_words "${'${'}1#words-or-files }"
+      _pcache_files
+      ;;
     files) compopt -o default 2>/dev/null ;;
     mounts) _pcache_mount_points ;;
     mounts-or-configs)

@@ -113,6 +113,8 @@ function valuesOf({ kind, words }: Place): string | undefined {
       return `-f -a '(__pcache_mount_options)'`;
     case 'words':
       return `-f -a ${quote(words.join(' '))}`;
+    case 'words-or-files':
+      return `-F -a ${quote(words.join(' '))}`;
   }
 }
 

@@ -4,11 +4,20 @@ import { mountOptionRows } from '../gateway/mount-options.js';
 import type { ArgumentNode, CommandNode, OptionNode } from './command-tree.js';
 
 export type PlaceKind =
-  'files' | 'mounts' | 'mounts-or-configs' | 'mounts-or-files' | 'configs' | 'configs-or-files' | 'mount-options' | 'words' | 'none';
+  | 'files'
+  | 'mounts'
+  | 'mounts-or-configs'
+  | 'mounts-or-files'
+  | 'configs'
+  | 'configs-or-files'
+  | 'mount-options'
+  | 'words'
+  | 'words-or-files'
+  | 'none';
 
 export interface Place {
   readonly kind: PlaceKind;
-  /** Of kind `words`. */
+  /** Of the kinds `words` and `words-or-files`. */
   readonly words: readonly string[];
 }
 
@@ -24,8 +33,10 @@ export interface MountOptionChoice {
 export const messageNames: readonly string[] = ['gc_percent', 'writeback'];
 const writebackOrders: readonly string[] = ['pause', 'resume'];
 
-/** `target` is that of the log: two words, or a file. */
-const FILE_VALUE = /^(?:file|path|target|folder|directory|cache|backing)$/;
+/** Where a log may go that is no file, as mount-log has it. */
+export const logTargets: readonly string[] = ['stderr', 'journal'];
+
+const FILE_VALUE = /^(?:file|path|folder|directory|cache|backing)$/;
 
 export function placeOfArgument({ path, options }: CommandNode, { name, choices }: ArgumentNode): Place {
   if (choices !== undefined) return words(choices);
@@ -45,6 +56,7 @@ export function placeOfOption({ valueName, choices, long }: OptionNode): Place |
   if (valueName === undefined) return undefined;
   if (choices !== undefined) return words(choices);
   if (long === '--options') return plain('mount-options');
+  if (long === '--log') return { kind: 'words-or-files', words: logTargets };
   return plain(FILE_VALUE.test(valueName) ? 'files' : 'none');
 }
 
@@ -66,6 +78,6 @@ function words(list: readonly string[]): Place {
   return { kind: 'words', words: list };
 }
 
-function plain(kind: Exclude<PlaceKind, 'words'>): Place {
+function plain(kind: Exclude<PlaceKind, 'words' | 'words-or-files'>): Place {
   return { kind, words: [] };
 }

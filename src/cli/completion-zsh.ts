@@ -83,6 +83,9 @@ function actionOf({ kind, words }: Place): string {
       return '_pcache_mount_options';
     case 'words':
       return `(${words.join(' ')})`;
+    case 'words-or-files':
+      // Behind a space, it is called with these words alone.
+      return ` _pcache_words_or_files ${words.join(' ')}`;
   }
 }
 
@@ -134,6 +137,10 @@ _pcache_configs_or_files() {
 
 _pcache_mounts_or_configs() {
   _alternative 'volumes:mounted volume:_pcache_mounts' 'configurations:configuration:_pcache_configs'
+}
+
+_pcache_words_or_files() {
+  _alternative "words:word:($*)" 'files:file:_files'
 }
 
 _pcache_mounts_or_files() {

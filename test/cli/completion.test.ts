@@ -5,8 +5,9 @@ import { execFile, spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
-import { allNodes, messageNames } from '../../src/cli/completion-values.js';
+import { allNodes, logTargets, messageNames } from '../../src/cli/completion-values.js';
 import { readCommandTree } from '../../src/cli/command-tree.js';
+import { mountLogOf } from '../../src/cli/mount-log.js';
 import { mountOptionRows } from '../../src/gateway/mount-options.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
 import { FakeGateway, runPcache } from '../gateway/fake-gateway.js';
@@ -135,6 +136,10 @@ withShell('bash', 'bash completes values of options, and knows where an argument
   t.deepEqual(await inBash(at, '--log-level', 'debug', 'um'), ['umount']);
   t.deepEqual(await inBash(at, 'status', '--log-level', 'debug', '/mnt/v'), ['/mnt/vol']);
   t.deepEqual(await inBash(at, 'format', '--size', ''), []);
+  t.deepEqual((await inBash(at, 'mount', '--log', '')).sort(), ['cache two', 'cache.pmem', 'disk.img', 'folder', 'journal', 'stderr']);
+  t.deepEqual(await inBash(at, 'mount', '--log', 'j'), ['journal']);
+  t.deepEqual(await inBash(at, 'mount', '--log', '=', 'std'), ['stderr']);
+  t.deepEqual(await inBash(at, 'mount', '--log', 'disk'), ['disk.img']);
   t.deepEqual(await inBash(at, 'completion', ''), ['bash', 'zsh', 'fish']);
   t.deepEqual(await inBash(at, 'completion', 'bash', ''), []);
   t.deepEqual(await inBash(at, 'message', '/mnt/vol', ''), ['gc_percent', 'writeback']);
@@ -205,6 +210,9 @@ withShell('zsh', 'zsh takes the script and completes commands, options, mount op
     ['pcache mount -o workers=2,transp', 'pcache mount -o workers=2,transport='],
     ['pcache completion f', 'pcache completion fish'],
     ['pcache check disk', 'pcache check disk.img'],
+    ['pcache mount --log jou', 'pcache mount --log journal'],
+    ['pcache mount --log=std', 'pcache mount --log=stderr'],
+    ['pcache mount --log disk', 'pcache mount --log disk.img'],
     ['pcache mount im', 'pcache mount images'],
     ['pcache umount im', 'pcache umount images'],
   ];
@@ -243,11 +251,21 @@ withShell('fish', 'fish takes the script and completes commands, options, mount 
   t.deepEqual(await inFish(at, 'pcache completion '), ['bash', 'fish', 'zsh']);
   t.deepEqual(await inFish(at, 'pcache check disk'), ['disk.img']);
   t.deepEqual(await inFish(at, 'pcache mount i'), ['images']);
+  t.deepEqual(await inFish(at, 'pcache mount --log j'), ['journal']);
+  t.deepEqual(await inFish(at, 'pcache mount --log std'), ['stderr']);
+  t.deepEqual(await inFish(at, 'pcache mount --log disk'), ['disk.img']);
   t.deepEqual(await inFish(at, 'pcache check --back'), ['--backing', '--backup']);
   for (const node of allNodes(tree)) {
     const offered = await inFish(at, ['pcache', ...node.path, '-'].join(' '));
     for (const { long } of [...node.options, ...tree.options]) t.true(offered.includes(long), `${node.path.join(' ')} ${long}`);
   }
+});
+
+anyTest('the places of a log that completion offers are those that mount takes for no file', (t) => {
+  t.deepEqual(
+    logTargets.map((word) => mountLogOf(word, '/mnt/vol', '/own', false).target.kind),
+    ['stderr', 'journal'],
+  );
 });
 
 anyTest('what completion offers to tune is what message takes', async (t) => {
