@@ -133,18 +133,12 @@ writes them.
 .It Pa CACHE.before-repair-TIME
 What a repair has changed, as it was before.
 .El
-.Sh EXIT STATUS
-.Bl -tag -width Ds
-.It 0
-Done.
-.It 1
-Failed, or problems were found.
-.It 2
-Wrong usage.
-.El
-.Pp
+`;
+
+/** Behind the table of exit statuses, which the help of the program has. */
+const BEHIND_STATUS = `.Pp
 An interrupt (Ctrl-C) is safe at any time: the command says where things
-stand and ends by the signal, which is status 130 in a shell.
+stand and ends by the signal.
 Under
 .Xr mount 8
 the status is 1 for wrong usage and 32 for all else that fails.
@@ -174,6 +168,7 @@ back.`;
 /** The page of a tree of commands (src/cli/command-tree.ts). */
 export function manualPage(program) {
   const nodes = withoutGroups(program);
+  const { tables, examples } = parts(program.after);
   return [
     HEAD,
     '.Sh SYNOPSIS',
@@ -184,9 +179,12 @@ export function manualPage(program) {
     ...optionList(program.options),
     '.Sh COMMANDS',
     ...program.commands.flatMap((command) => [command, ...command.commands]).flatMap(commandSection),
-    TAIL,
+    TAIL.trimEnd(),
+    '.Sh EXIT STATUS',
+    ...tagList(tables.find(({ title }) => title === 'Exit status').rows),
+    BEHIND_STATUS,
     '.Sh EXAMPLES',
-    ...exampleBlock([...parts(program.after).examples, ...nodes.flatMap((node) => parts(node.after).examples)]),
+    ...exampleBlock([...examples, ...nodes.flatMap((node) => parts(node.after).examples)]),
     SEE_ALSO,
     '',
   ].join('\n');
@@ -280,7 +278,7 @@ export function parts(after) {
 function rowsOf(lines) {
   const rows = [];
   for (const line of lines) {
-    const match = /^ {0,2}(\S(?:.*?\S)?)(?: {2,}(.*))?$/.exec(line);
+    const match = /^ {0,2}(\S(?:.*?\S)??)(?: {2,}(.*))?$/.exec(line);
     if (match === null) rows.at(-1)[1] += ` ${line.trim()}`;
     else rows.push([match[1], match[2] ?? '']);
   }

@@ -36,6 +36,24 @@ function asksForJson(args: readonly string[]): boolean {
   return args.slice(0, end < 0 ? args.length : end).includes('--json');
 }
 
+/** The manual page has its table of exit statuses from here too. */
+const AFTER = `
+Each command has --help of its own; man pcache has all of it.
+
+Exit status:
+  0    done, without problems
+  1    failed, or problems were found
+  2    wrong usage
+  130  interrupted (Ctrl-C), as a shell shows it
+
+Results go to stdout, errors and warnings to stderr. A mount logs to a file in /run/pcache (root), $XDG_RUNTIME_DIR/pcache or
+/tmp/pcache-UID, which is kept after a failure, or to where --log says.
+
+Example:
+  pcache format /fast/cache.pmem --size 8G
+  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol
+  pcache umount /mnt/vol --flush`;
+
 /** Called without a command: the help is on stderr already. */
 class HelpShown extends Error {}
 
@@ -61,10 +79,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
       context.globals.isLogLevelGiven = program.getOptionValueSource('logLevel') === 'cli';
       refuseEmpty(command);
     });
-  program.addHelpText(
-    'after',
-    '\nEach command has --help of its own; man pcache has all of it.\n\nExample:\n  pcache format /fast/cache.pmem --size 8G\n  pcache mount /fast/cache.pmem /dev/sdb /mnt/vol\n  pcache umount /mnt/vol --flush',
-  );
+  program.addHelpText('after', AFTER);
   program
     .usage('[options] <command> [arguments]')
     .argument('[command]')

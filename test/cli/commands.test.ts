@@ -70,6 +70,13 @@ test('--help lists every command, help COMMAND is the same as COMMAND --help', a
   }
 });
 
+test('--help says what the exit statuses mean, and where logs are', async (t) => {
+  const { stdout } = await runPcache(['--help']);
+  const table = /\nExit status:\n((?: {2}\d+ +\S[^\n]*\n)+)\n/.exec(stdout)?.[1] ?? '';
+  t.deepEqual(table.match(/^ {2}\d+/gm)?.map(Number), [0, 1, 2, 130]);
+  t.regex(stdout, /logs to a file in \/run\/pcache \(root\), .* --log /s);
+});
+
 test('the help of mount, recover and check says what takes a backing device that was refused', async (t) => {
   const what = /another backing device of the same size\b.*, or one that was written to after the cache was closed/;
   for (const [name, option, says] of [
