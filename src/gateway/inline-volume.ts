@@ -47,7 +47,7 @@ export class InlineVolume {
     return this.#backing.sizeBytes;
   }
 
-  /** Acknowledged bytes that the backing device does not have yet. */
+  /** Bytes of acknowledged writes that are not written back yet; what was written over counts each time. */
   get dirtyBytes(): number {
     return this.caches[0]!.dirtyBytes;
   }

@@ -55,7 +55,10 @@ export interface CacheStats {
   readonly lastError: { readonly device: 'cache' | 'backing'; readonly message: string; readonly sinceMs: number } | undefined;
   /** Size of the volume, that is of the backing device. */
   readonly sizeBytes: number;
-  /** Acknowledged bytes that the backing device does not have yet; 0 to sizeBytes. */
+  /**
+   * Bytes of the volume whose newest data only the cache has, 0 to sizeBytes: what would be lost with it. Each counts once, however often it was written over.
+   * 0 only if there are none, and never too few; while there are some, cached data that is clean may be counted too.
+   */
   readonly dirtyBytes: number;
   /** Volume bytes that are answered from the cache, dirty ones included. */
   readonly cachedBytes: number;
@@ -94,7 +97,7 @@ export interface CacheStats {
 export interface CachedVolume extends AsyncDisposable {
   /** Bytes of the volume. */
   readonly sizeBytes: number;
-  /** Acknowledged bytes that the backing device does not have yet, at this moment. */
+  /** At this moment, as CacheStats.dirtyBytes: each byte counts once. */
   readonly dirtyBytes: number;
   /**
    * Reads `lengthBytes`, 0 to 1 GiB, at `offsetBytes`, into memory that is the caller's. What the backing device was read for is kept in the cache if there

@@ -2,8 +2,10 @@
 // starts in a few milliseconds, and writes back only when it is told to or needs room. Programs that serve others use `openCache`.
 
 import { randomBytes } from 'node:crypto';
+import { NumberWord } from '../cache/shared-state.js';
 import { openBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice } from '../device/mapped-cache-device.js';
+import { dirtyBytesOf } from '../gateway/dirty-segments.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { InlineVolume } from '../gateway/inline-volume.js';
 
@@ -23,7 +25,10 @@ export interface OpenVolumeOptions {
 export interface Volume {
   /** Bytes of the volume, that is of the backing device. */
   readonly sizeBytes: number;
-  /** Acknowledged bytes that the backing device does not have yet; 0 to sizeBytes. */
+  /**
+   * Bytes of the volume whose newest data only the cache has, 0 to sizeBytes: what would be lost with it. Each counts once, however often it was written over.
+   * 0 only if there are none, and never too few; while there are some, cached data that is clean may be counted too.
+   */
   readonly dirtyBytes: number;
   /** Bytes at any offset, of any length within the volume, in memory that is the caller's. Throws PcacheError `usage`, `io`, `corrupt-data`, `closed`. */
   read(offsetBytes: number, lengthBytes: number): Uint8Array;
@@ -62,7 +67,8 @@ export function openVolume(options: OpenVolumeOptions): Volume {
       return {
         sizeBytes: volume.sizeBytes,
         get dirtyBytes() {
-          return volume.dirtyBytes;
+          const { shared } = volume.opened;
+          return dirtyBytesOf(shared, volume.dirtyBytes, shared.numbers[NumberWord.writtenSequence]!);
         },
         read: (offsetBytes, lengthBytes) => volume.read(offsetBytes, lengthBytes),
         write: (offsetBytes, bytes) => volume.write(offsetBytes, bytes),
