@@ -1,7 +1,9 @@
 // The measures beside the grid, each with a workspace of its own, one after another.
 
+import { lacking } from './command.js';
 import type { Measure, MeasureSetting } from './measure.js';
 import { measureMisses } from './measure-misses.js';
+import { measureMonitor } from './measure-monitor.js';
 import { measureReplay } from './measure-replay.js';
 import { measureStart } from './measure-start.js';
 import { measureWriteback } from './measure-writeback.js';
@@ -21,4 +23,5 @@ export const measureRows: readonly MeasureRow[] = [
   { id: 'start', title: 'start to first read', lacks: lacksFuse(), run: measureStart },
   { id: 'writeback', title: 'writeback', lacks: lacksFuse(), run: measureWriteback },
   { id: 'misses', title: 'hits beside misses', lacks: lacksFuse() ?? lacksNullImage(), run: measureMisses },
+  { id: 'monitor', title: 'processor time of the monitor', lacks: lacksFuse() ?? lacking('script', 'stty'), run: measureMonitor },
 ];
