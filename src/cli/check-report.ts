@@ -100,6 +100,13 @@ function findingLines(findings: readonly Finding[]): string[] {
   return lines;
 }
 
+const NOTHING_TO_DO = 'nothing needs to be done: the cache can be used';
+
+/** Whether the cache can be used as it is: nothing is wrong, or nothing that anybody has to do something about. */
+export function needsNothing(path: string, report: CheckReport): boolean {
+  return nextSteps(path, report).every((step) => step === NOTHING_TO_DO);
+}
+
 /** One line each; none if nothing is wrong. */
 export function nextSteps(path: string, { findings, errors, problems, plan, totals }: CheckReport): string[] {
   if (problems === 0) return [];
@@ -127,6 +134,6 @@ export function nextSteps(path: string, { findings, errors, problems, plan, tota
     );
   }
   if (steps.length === 0 && errors > 0) steps.push('keep the cache as it is: pcache dump shows what is there');
-  if (steps.length === 0) steps.push('nothing needs to be done: the cache can be used');
+  if (steps.length === 0) steps.push(NOTHING_TO_DO);
   return steps;
 }

@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { openCache, refuseWrongOrder } from './cache-file.js';
-import { checkDevice, checkRecord, checkLines } from './check-report.js';
+import { checkDevice, checkRecord, checkLines, needsNothing } from './check-report.js';
 import { addExample, type CommandContext } from './command.js';
 import { whileInterruptible } from './progress.js';
 import { repair, undo } from './repair.js';
@@ -38,7 +38,7 @@ export function define(command: Command, context: CommandContext): void {
     .action((path: string, options: CheckOptions) => run(path, options, context));
   command.addHelpText(
     'after',
-    '\nStatus 0 if nothing is wrong, or nothing any more; 1 if anything is.\nA backing device that --backing finds fault with is accepted by mount with -o adopt, and by recover with --adopt.',
+    '\nStatus 0 if nothing needs to be done and the cache can be used, be it after a repair; 1 if anything is left to do.\nA backing device that --backing finds fault with is accepted by mount with -o adopt, and by recover with --adopt.',
   );
   addExample(
     command,
@@ -91,7 +91,7 @@ async function check(path: string, backingPath: string | undefined, context: Com
     const plan =
       first.problems === 0 ? undefined : await withPrivateCopy(device, (copy) => runTask('planRepair', { copy: copy.handle }, watch));
     const report = { ...first, plan };
-    if (report.problems > 0) context.exitStatus = 1;
+    if (!needsNothing(path, report)) context.exitStatus = 1;
     context.output.result(checkRecord(path, report), () => checkLines(path, report));
   } finally {
     device.close();

@@ -15,7 +15,7 @@ import { withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { readGatewayHeader } from '../media/gateway-header.js';
 import { aboutCache, isBlockDevice, openCache, uuidText } from './cache-file.js';
-import { checkDevice, checkRecord, checkLines } from './check-report.js';
+import { checkDevice, checkRecord, checkLines, needsNothing } from './check-report.js';
 import type { CommandContext } from './command.js';
 import { askYes, canAsk } from './confirm.js';
 import { createDurableFile } from './durable-file.js';
@@ -130,7 +130,7 @@ async function reportRepaired(
 ): Promise<void> {
   const watch = { output: context.output, interrupted: () => repairedText(path, backupPath) };
   const after = await checkDevice(device, options.backingPath, undefined, watch);
-  if (after.problems > 0) context.exitStatus = 1;
+  if (!needsNothing(path, after)) context.exitStatus = 1;
   const record = { cache: path, dry_run: false, repaired: true, ...planRecord(plan), backup: backupPath, check: checkRecord(path, after) };
   context.output.result(record, () => [
     `${path}: repaired. To take it back, before the cache is used again: pcache check ${path} --undo ${backupPath}`,
@@ -148,7 +148,7 @@ async function reportUnchanged(
 ): Promise<void> {
   const watch = { output: context.output, interrupted: () => `${path} is as it was` };
   const now = await checkDevice(device, options.backingPath, plan, watch);
-  if (now.problems > 0 || plan.steps.length > 0) context.exitStatus = 1;
+  if (!needsNothing(path, now) || plan.steps.length > 0) context.exitStatus = 1;
   const record = {
     cache: path,
     dry_run: options.dryRun,

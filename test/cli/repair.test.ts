@@ -159,6 +159,22 @@ test('a bad copy of a record is rewritten from the good one', async (t) => {
   });
 });
 
+test('a repair that leaves only what nobody has to do something about ends with status 0', async (t) => {
+  const cache = smallCache(t);
+  useVolume(cache, (volume) => {
+    volume.write(0, new Uint8Array(4096).fill(1));
+    volume.writeBackAll();
+  });
+  // What is on the backing device too, and one of two copies.
+  flipByte(cache.cachePath, readFileSync(cache.cachePath).indexOf(Buffer.alloc(4096, 1), SEGMENTS_OFFSET));
+  flipByte(cache.cachePath, DIRTY_TAIL_OFFSETS[1] + 9);
+  t.is((await pcache('check', cache.cachePath)).status, 1, 'a copy is to be rewritten');
+  const repaired = await pcache('check', cache.cachePath, '--repair', '--yes');
+  t.is(repaired.status, 0, repaired.stdout);
+  t.regex(repaired.stdout, /: repaired\. .*\nwarning [^]*\nnext: nothing needs to be done: the cache can be used\n$/);
+  t.is((await pcache('check', cache.cachePath)).status, 0);
+});
+
 test('options that make no sense together are refused', async (t) => {
   const { cachePath } = smallCache(t);
   for (const [options, line] of [
