@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { detachLoop, listLoops } from '../src/device/loop-device.js';
 import { messageOf } from '../src/errors.js';
+import { abortConnection } from '../src/fuse/connection.js';
 import { readMounts } from '../src/fuse/mountinfo.js';
 import { takeMountAway } from '../src/gateway/take-mount-away.js';
 import { isAlive, killNow, processesWith } from './processes.js';
@@ -80,6 +81,13 @@ export class Workspace {
     };
     // A dying process loses its environment, and with it the mark, before it closes its files: so who is there is noted now.
     const pids = new Set(processesWith(this.#mark));
+    // Once a mount is taken away the kernel no longer tells which loop device is over it. One whose gateway gives no answer is ended first.
+    const loops = listLoops().filter(({ backingFile }) => backingFile.startsWith(this.disk) || backingFile.startsWith(this.memory));
+    for (const mount of loops.length === 0 ? [] : readMounts()) {
+      const isOurs = mount.mountpoint.startsWith(this.disk) && mount.type.startsWith('fuse');
+      if (isOurs) attempt(mount.mountpoint, () => abortConnection(mount.deviceMinor));
+    }
+    for (const loop of loops) attempt(loop.device, () => void detachLoop(loop));
     for (const mount of readMounts().reverse()) {
       if (mount.mountpoint.startsWith(this.disk)) attempt(mount.mountpoint, () => takeMountAway(mount.mountpoint, mount.deviceMinor));
     }
@@ -88,10 +96,6 @@ export class Workspace {
     const deadlineMs = performance.now() + DEATH_MS;
     while ([...pids].some(isAlive) && performance.now() < deadlineMs) await delay(20);
     for (const pid of pids) if (isAlive(pid)) problems.push(`process ${pid}: does not die`);
-    for (const loop of listLoops()) {
-      const isOurs = loop.backingFile.startsWith(this.disk) || loop.backingFile.startsWith(this.memory);
-      if (isOurs) attempt(loop.device, () => void detachLoop(loop.device));
-    }
     for (const undo of this.#undo.reverse()) attempt('undo', undo);
     for (const folder of [this.memory, this.disk]) attempt(folder, () => rmSync(folder, { recursive: true, force: true }));
     return problems;

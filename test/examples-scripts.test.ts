@@ -6,12 +6,12 @@ import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from '
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
-import { detachLoop, listLoops } from '../src/device/loop-device.js';
+import { listLoops } from '../src/device/loop-device.js';
 import { readMounts } from '../src/fuse/mountinfo.js';
 import { openVolume } from '../src/index.js';
 import { whyNoFuse } from './fuse/memory-mount.js';
 import { goldenExpectations, unpackGolden } from './support/golden.js';
-import { noLoopDevices } from './support/loop.js';
+import { detachBelow, noLoopDevices } from './support/loop.js';
 import { Job, lacking, run, waitUntil, type CommandResult } from './support/mounted-commands.js';
 import { repositoryRoot } from './support/paths.js';
 import { temporaryFolder } from './support/tmp.js';
@@ -51,8 +51,11 @@ const loopsBelow = (folder: string): string[] =>
 
 /** For a script that was killed. */
 function takeAway(folder: string): void {
-  for (const mountpoint of mountsBelow(folder).reverse()) execFileSync('umount', ['-l', mountpoint], { timeout: 20_000 });
-  for (const device of loopsBelow(folder)) detachLoop(device);
+  const umount = (mountpoint: string): unknown => execFileSync('umount', ['-l', mountpoint], { timeout: 20_000 });
+  for (const { mountpoint, source } of readMounts())
+    if (mountpoint.startsWith(folder) && source.startsWith('/dev/loop')) umount(mountpoint);
+  detachBelow(folder);
+  for (const mountpoint of mountsBelow(folder).reverse()) umount(mountpoint);
 }
 
 function scriptPath(name: string): string {

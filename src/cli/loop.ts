@@ -61,8 +61,9 @@ function refuseBeside([first, ...others]: readonly LoopDevice[], mountpoint: str
 
 /** Who attached at the same moment as somebody else finds two now. Of them one gives way, or both, but never none. Throws PcacheError `in-use`. */
 function giveWay(device: string, mountpoint: string): void {
-  const others = loopsOver(mountpoint).filter((each) => each.device !== device);
-  if (others.length > 0) detachLoop(device, { waits: true });
+  const loops = loopsOver(mountpoint);
+  const others = loops.filter((each) => each.device !== device);
+  if (others.length > 0) for (const own of loops) if (own.device === device) detachIfStillOver(own, { waits: true });
   refuseBeside(others, mountpoint);
 }
 
@@ -78,7 +79,7 @@ function detachOver(path: string, output: Output): void {
 
 /** Throws PcacheError `busy` if one of them is in use, when all others are detached. */
 function detachAll(mountpoint: string | undefined, loops: readonly LoopDevice[], output: Output): void {
-  const results = loops.map(({ device }) => detachOne(device));
+  const results = loops.map(detachOne);
   const detached = results.filter(({ state }) => state === 'detached');
   if (output.json || detached.length > 0) {
     output.result({ mountpoint: mountpoint ?? null, devices: results }, () => detached.map(({ device }) => `${device} detached`));
@@ -91,11 +92,22 @@ function detachAll(mountpoint: string | undefined, loops: readonly LoopDevice[],
   });
 }
 
-function detachOne(device: string): Detached {
+function detachOne(loop: LoopDevice): Detached {
+  const { device } = loop;
   // Others may only have a look, as udev does after every change. Who holds it like this is there to stay.
   const isHeld = loopHolds(device).length > 0;
-  const state = detachLoop(device, { waits: !isHeld });
+  const state = detachIfStillOver(loop, { waits: !isHeld });
   return { device, state, used_by: state === 'detached' ? [] : loopUses(device) };
+}
+
+/** Whatever the device is over by now, if somebody else was faster, is not ours to detach. */
+function detachIfStillOver(loop: LoopDevice, options: { waits: boolean }): 'detached' | 'deferred' {
+  try {
+    return detachLoop(loop, options);
+  } catch (error) {
+    if (error instanceof PcacheError && error.code === 'not-found') return 'detached';
+    throw error;
+  }
 }
 
 function keptText({ device, used_by: uses }: Detached): string {

@@ -12,7 +12,7 @@ import { PcacheError } from '../errors.js';
 import { attempt } from './device-file.js';
 import { errno } from './errno-codes.js';
 import { ioctl } from './libc.js';
-import { loopNamed } from './loop-list.js';
+import { loopNamed, type LoopDevice } from './loop-list.js';
 import { errnoOf, systemErrorFrom } from './system-error.js';
 
 export { listLoops, type LoopDevice } from './loop-list.js';
@@ -29,6 +29,9 @@ const FILE_NAME_BYTES = 64;
 const ATTACH_ATTEMPTS = 32;
 const DETACH_WAIT_MS = 2000;
 const DETACH_PAUSE_MS = 20;
+
+/** A loop device and the file that it was over when somebody looked. */
+export type SeenLoop = Pick<LoopDevice, 'device' | 'backingFile'>;
 
 export interface AttachLoopOptions {
   /** Ask for direct I/O on the file; `listLoops` tells whether the kernel could. Default true. */
@@ -60,24 +63,34 @@ export function attachLoop(file: string, options: AttachLoopOptions = {}): strin
 }
 
 /**
- * Detaches a loop device. `deferred`: it is still in use (mounted, or open) and the kernel detaches it when its last user closes it. Throws PcacheError
- * `not-found` if nothing is attached.
+ * Detaches a loop device from the file that it was seen over, and from nothing else: the device of that name may be somebody else's by now. `deferred`: it is
+ * still in use (mounted, or open) and the kernel detaches it when its last user closes it. Throws PcacheError `not-found` if nothing is attached to it any more,
+ * or another file is.
+ * @param loop as `listLoops` told it
  * @param waits whether to wait for users who only have a look; false where it is known that there are others
  */
-export function detachLoop(device: string, { waits }: { waits: boolean } = { waits: true }): 'detached' | 'deferred' {
+export function detachLoop(loop: SeenLoop, { waits }: { waits: boolean } = { waits: true }): 'detached' | 'deferred' {
+  const { device, backingFile } = loop;
+  const name = path.basename(device);
   const fd = attempt(device, () => fs.openSync(device, fs.constants.O_RDONLY));
   try {
+    // From here on it can be detached by others, but not given to anybody: what is open keeps it until it is closed.
+    const now = loopNamed(name);
+    if (now !== undefined && now.backingFile !== backingFile) {
+      throw new PcacheError('not-found', `${device}: not over ${backingFile} any more`);
+    }
     ioctl(fd, LOOP_CLR_FD, 0);
   } catch (error) {
     if (errnoOf(error) === errno.ENXIO) throw new PcacheError('not-found', `${device}: nothing is attached`, { errno: errno.ENXIO });
-    throw systemErrorFrom(`${device}: detach`, error);
+    throw error instanceof PcacheError && error.code === 'not-found' ? error : systemErrorFrom(`${device}: detach`, error);
   } finally {
     fs.closeSync(fd);
   }
   // udev opens the device for a moment after every change, which defers the end of it for that moment.
-  const name = path.basename(device);
   for (let waitedMs = 0; waitedMs < DETACH_WAIT_MS; waitedMs += DETACH_PAUSE_MS) {
-    if (loopNamed(name) === undefined) return 'detached';
+    const left = loopNamed(name);
+    // What is there without `autoclear` was attached since.
+    if (left?.backingFile !== backingFile || !left.autoclear) return 'detached';
     if (!waits) break;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, DETACH_PAUSE_MS);
   }

@@ -28,12 +28,12 @@ loopTest(loopTitle('an attached file is listed, can be read and written as a dev
   fs.fsyncSync(fd);
   fs.closeSync(fd);
   t.is(fs.readFileSync(file)[4096], 8);
-  t.is(detachLoop(device), 'detached');
+  t.is(detachLoop({ device, backingFile: file }), 'detached');
   t.is(
     listLoops().find((loop) => loop.backingFile === file),
     undefined,
   );
-  t.is(t.throws(() => detachLoop(device), { instanceOf: PcacheError }).code, 'not-found');
+  t.is(t.throws(() => detachLoop({ device, backingFile: file }), { instanceOf: PcacheError }).code, 'not-found');
 });
 
 loopTest(loopTitle('several files get devices of their own, also when attached read-only'), (t) => {
@@ -48,12 +48,25 @@ loopTest(loopTitle('several files get devices of their own, also when attached r
 });
 
 loopTest(loopTitle('detaching a device that is open is deferred until it is closed'), (t) => {
-  const device = attachLoop(disk(t));
+  const backingFile = disk(t);
+  const device = attachLoop(backingFile);
   const fd = fs.openSync(device, 'r');
-  t.is(detachLoop(device, { waits: false }), 'deferred');
+  t.is(detachLoop({ device, backingFile }, { waits: false }), 'deferred');
   t.is(listLoops().find((loop) => loop.device === device)?.autoclear, true);
-  t.is(detachLoop(device), 'deferred');
+  t.is(detachLoop({ device, backingFile }), 'deferred');
   fs.closeSync(fd);
+});
+
+loopTest(loopTitle('a device that is over another file by now is not detached by its name'), (t) => {
+  const [mine, theirs] = [disk(t), disk(t)];
+  const device = attachedLoop(t, theirs);
+  const error = t.throws(() => detachLoop({ device, backingFile: mine }), { instanceOf: PcacheError });
+  t.is(error.code, 'not-found');
+  t.is(error.message, `${device}: not over ${mine} any more`);
+  t.like(
+    listLoops().find((loop) => loop.device === device),
+    { backingFile: theirs, autoclear: false },
+  );
 });
 
 loopTest(loopTitle('what cannot be attached is refused in one line'), (t) => {

@@ -5,7 +5,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { openDeviceFile } from '../../src/device/device-file.js';
-import { attachedLoop, noLoopDevices } from '../support/loop.js';
+import { attachedLoop, detachIfOver, noLoopDevices } from '../support/loop.js';
 import { temporaryFolder } from '../support/tmp.js';
 
 const MIB = 1 << 20;
@@ -22,9 +22,7 @@ function diskFile(t: ExecutionContext, name = 'disk'): string {
 function partLoop(t: ExecutionContext, file: string, offsetBytes: number, sizeBytes: number): string {
   const args = ['-f', '--show', '-o', String(offsetBytes), '--sizelimit', String(sizeBytes), file];
   const device = execFileSync('losetup', args, { encoding: 'utf8', timeout: 20_000 }).trim();
-  t.teardown(() => {
-    execFileSync('losetup', ['-d', device], { timeout: 20_000 });
-  });
+  t.teardown(() => detachIfOver(device, file));
   return device;
 }
 

@@ -10,6 +10,7 @@ import test, { type ExecutionContext } from 'ava';
 import { abortConnection, connectionNumber } from '../../src/fuse/connection.js';
 import { unmountFuse } from '../../src/fuse/mount.js';
 import { describeMountUser, whoUses } from '../../src/fuse/who-uses.js';
+import { detachIfOver } from '../support/loop.js';
 import { isRoot } from '../support/tmp.js';
 import { Client, withClients } from './client.js';
 import { pattern } from './conformance.js';
@@ -187,7 +188,7 @@ mountTest('a loop device over the volume passes discard on, keeps the mount busy
     t.is(unmountFuse(mount.mountpoint), 'busy');
     t.deepEqual(whoUses(mount.mountpoint).map(describeMountUser), [device]);
   } finally {
-    await run('losetup', '-d', device);
+    detachIfOver(device, mount.volumePath);
   }
   // The kernel lets go of the file a moment after the device is detached.
   for (let i = 0; i < 100 && whoUses(mount.mountpoint).length > 0; i++) await setTimeout(20);

@@ -6,7 +6,7 @@ import { listLoops } from '../../src/device/loop-device.js';
 import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { pattern } from '../fuse/conformance.js';
 import type { Client } from '../fuse/client.js';
-import { noLoopDevices } from '../support/loop.js';
+import { TAKEN_AWAY, detachIfOver, noLoopDevices } from '../support/loop.js';
 import { lacking, run, runOk, digestOf, waitUntil } from '../support/mounted-commands.js';
 import { parseMetrics } from '../support/metrics-text.js';
 import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
@@ -88,7 +88,7 @@ mountTest('umount and mount of a dead mount name the loop device that it leaves,
   const gateway = await mounted(t, { volumeBytes: 8 * MIB });
   const kill = async (): Promise<string> => {
     const device = await gateway.ok('loop', 'attach', gateway.mountpoint);
-    t.teardown(() => run('losetup', ['--detach', device]));
+    t.teardown(() => detachIfOver(device, gateway.volume, TAKEN_AWAY));
     for (const pid of [gateway.pids.supervisor, gateway.pids.engine]) process.kill(pid, 'SIGKILL');
     await waitUntil(() => gateway.processes().length === 0, 'both are gone');
     return device;

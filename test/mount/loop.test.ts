@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { listLoops } from '../../src/device/loop-device.js';
 import { loopsOver } from '../../src/gateway/loop-use.js';
-import { noLoopDevices } from '../support/loop.js';
+import { TAKEN_AWAY, detachIfOver, detachOwn, noLoopDevices } from '../support/loop.js';
 import { fileSystemKinds, whyNoFileSystem } from '../support/mounted-loop.js';
 import { run, runOk, waitUntil } from '../support/mounted-commands.js';
 import { MIB, mountTest, mounted, type TestGateway } from '../support/mounted.js';
@@ -30,7 +30,7 @@ async function withFileSystem(t: ExecutionContext): Promise<Disk> {
   const place = join(gateway.folder, 'fs');
   t.teardown(async () => {
     await run('umount', ['-l', place]);
-    if (isAttached(device)) await run('losetup', ['--detach', device]);
+    detachIfOver(device, gateway.volume, TAKEN_AWAY);
   });
   mkdirSync(place);
   await runOk('mkfs.ext4', ['-q', '-E', 'nodiscard', device]);
@@ -61,7 +61,7 @@ mountTest('a loop device in use is not detached: loop detach and umount fail, an
 
 mountTest('of loop attaches at the same moment one succeeds at most, and what the others attached is gone', noLoopDevices, async (t) => {
   const gateway = await mounted(t, { volumeBytes: 8 * MIB });
-  t.teardown(() => Promise.all(loopsOver(gateway.mountpoint).map(({ device }) => run('losetup', ['--detach', device]))));
+  t.teardown(() => loopsOver(gateway.mountpoint).forEach(detachOwn));
   const attempts = await Promise.all(Array.from({ length: 4 }, () => gateway.pcache('loop', 'attach', gateway.mountpoint)));
   const attached = attempts.filter(({ status }) => status === 0).map(({ stdout }) => stdout.trim());
   const left = loopsOver(gateway.mountpoint).map(({ device }) => device);
@@ -91,9 +91,7 @@ mountTest(
   async (t) => {
     const gateway = await mounted(t, { volumeBytes: 8 * MIB });
     const other = await runOk('losetup', ['--find', '--show', '--read-only', gateway.backing]);
-    t.teardown(async () => {
-      if (isAttached(other)) await run('losetup', ['--detach', other]);
-    });
+    t.teardown(() => detachIfOver(other, gateway.backing));
     const refused = await gateway.pcache('loop', 'detach', other);
     t.is(refused.status, 1);
     t.true(refused.stderr.startsWith(`pcache: ${other}: not over a pcache volume but over ${gateway.backing}\n`), refused.stderr);

@@ -6,10 +6,11 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } fr
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ExecutionContext } from 'ava';
-import { detachLoop, listLoops } from '../../src/device/loop-device.js';
+import { listLoops } from '../../src/device/loop-device.js';
 import { connectionNumber } from '../../src/fuse/connection.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
 import { readDocument, shellBlocks, type ShellBlock } from '../docs/shell-blocks.js';
+import { detachOwn } from '../support/loop.js';
 import { lacking } from '../support/mounted-commands.js';
 import { PCACHE, RUN_PREFIX } from '../support/mounted.js';
 import { repositoryRoot } from '../support/paths.js';
@@ -170,7 +171,7 @@ export class Sessions {
       new Promise((resolve) => void execFile(command, args, { timeout: TOOL_MS, env: this.#env }, () => resolve()));
     if (noTerminal === undefined) await tool('tmux', '-L', 'readme', 'kill-server');
     await tool('umount', '-l', join(this.folder, 'mnt'));
-    for (const { device, backingFile } of listLoops()) if (backingFile.startsWith(this.folder)) detachLoop(device);
+    for (const loop of listLoops()) if (loop.backingFile.startsWith(this.folder)) detachOwn(loop);
     const volume = join(this.folder, 'vol');
     const connection = connectionNumber(volume);
     if (connection !== undefined) takeMountAway(volume, connection);

@@ -17,6 +17,7 @@ import type { StatusSnapshot } from '../../src/gateway/status.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
 import { Client } from '../fuse/client.js';
 import { whyNoFuse } from '../fuse/memory-mount.js';
+import { detachBelow } from './loop.js';
 import { Job, run, waitUntil, type CommandResult } from './mounted-commands.js';
 import { startSupervisor, type SupervisorStart } from './start-supervisor.js';
 
@@ -224,13 +225,12 @@ export class TestGateway {
     const pids = new Set(this.processes());
     // Users of the mount may wait for answers that only the abort makes them get.
     for (const job of this.#jobs) job.child.kill('SIGKILL');
-    // Of a mount that is taken away the kernel no longer knows where it was.
-    const loops = listLoops().filter((loop) => loop.backingFile.startsWith(this.folder));
+    for (const { mountpoint, source } of this.#mounts()) if (source.startsWith('/dev/loop')) await run('umount', ['-l', mountpoint]);
+    detachBelow(this.folder);
     for (const mount of this.#mounts().reverse()) {
       if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
       else await run('umount', ['-l', mount.mountpoint]);
     }
-    for (const { device } of loops) await run('losetup', ['-d', device]);
     for (const job of this.#jobs) await job.end();
     for (const client of this.#clients) await client.close();
     for (const pid of this.processes()) pids.add(pid);

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readMounts, type MountEntry } from '../../src/fuse/mountinfo.js';
-import { detachLoop, listLoops } from '../../src/device/loop-device.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
 import { readEntry, runtimePaths, type RuntimePaths } from '../../src/gateway/runtime-files.js';
 import { takeMountAway } from '../../src/gateway/take-mount-away.js';
+import { detachBelow } from '../support/loop.js';
 import { run, waitUntil } from '../support/mounted-commands.js';
 import { startSupervisor } from '../support/start-supervisor.js';
 
@@ -126,13 +126,12 @@ export class TortureGateway {
 
   async dispose(): Promise<void> {
     const pids = this.#processes();
-    // Once the mount is out of sight, so is the path by which a loop device over it is known.
-    const loops = listLoops().filter(({ backingFile }) => backingFile.startsWith(this.folder));
+    for (const { mountpoint, source } of this.#mounts()) if (source.startsWith('/dev/loop')) await run('umount', ['-l', mountpoint]);
+    detachBelow(this.folder);
     for (const mount of this.#mounts().reverse()) {
       if (mount.type.startsWith('fuse')) takeMountAway(mount.mountpoint, mount.deviceMinor);
       else await run('umount', ['-l', mount.mountpoint]);
     }
-    for (const { device } of loops) detachLoop(device);
     for (const pid of [...pids, ...this.#processes()]) kill(pid);
     await waitUntil(() => pids.every((pid) => startTicksOf(pid) === undefined), 'the processes of the gateway end');
     rmSync(this.#cacheFolder, { recursive: true, force: true });
