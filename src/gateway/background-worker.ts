@@ -30,14 +30,22 @@ const isFlushWanted = (): boolean => thread.isSet(GatewayWord.flushWaiters);
 const signals = new CachePaceSignals(thread.shared.cache, isFlushWanted);
 const pace = new WritebackPace(signals, clock, threadBusyClock());
 const isPaused = (): boolean => thread.isSet(GatewayWord.writebackPaused) && !signals.isRoomWanted() && !signals.isFlushWanted();
-const maintenance = new Maintenance(cache, thread.backing, (bytes) => (thread.shared.numbers[GatewayNumber.writebackTaken]! += bytes));
+/** Taken of a batch that is tried again: whether that is progress is known when it is done. */
+let retriedBytes = 0;
+const maintenance = new Maintenance(cache, thread.backing, (bytes) => {
+  if (thread.backingError.isSet) retriedBytes += bytes;
+  else thread.shared.numbers[GatewayNumber.writebackTaken]! += bytes;
+});
 const reports: FailureReports = {
   backingFailed(error) {
     cache.counters[COUNTER.writeback_errors]! += 1;
     if (thread.backingError.set(messageOf(error), Date.now())) noteError('writeback, which goes on when the device does', error);
   },
   backingWorks() {
-    if (thread.backingError.clear()) tellMain({ type: 'note', level: 'info', text: 'backing device: works again' });
+    if (!thread.backingError.clear()) return;
+    thread.shared.numbers[GatewayNumber.writebackTaken]! += retriedBytes;
+    retriedBytes = 0;
+    tellMain({ type: 'note', level: 'info', text: 'backing device: works again' });
   },
   cacheFailed(what, error) {
     if (thread.failCache(error)) noteError(`${what}, which ends: the cache device`, error);

@@ -29,9 +29,11 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
   unlock(words, Word.logLock);
   const dirtyBytes = dirtyBytesOf(cache, pendingBytes, writtenSequence, shared.dirtySegments);
   const isPaused = Atomics.load(shared.words, GatewayWord.writebackPaused) !== 0;
+  const state = stateOf(shared);
+  const isFailing = state === 'backing-error' || state === 'cache-error';
   const rate = Math.round(shared.numbers[GatewayNumber.writebackRate]!);
   return {
-    state: stateOf(shared),
+    state,
     transport: facts.transport,
     mode: 'writeback',
     persistence: shared.cacheDevice.persistence,
@@ -65,7 +67,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
     writeback_paused: isPaused,
     unmount_wanted: Atomics.load(shared.words, GatewayWord.unmountWanted) !== 0,
     writeback_bytes_per_s: rate,
-    clean_in_s: pendingBytes === 0 || rate === 0 || isPaused ? null : Math.ceil(pendingBytes / rate),
+    clean_in_s: pendingBytes === 0 || rate === 0 || isPaused || isFailing ? null : Math.ceil(pendingBytes / rate),
     latency: sumLatency(shared.latency),
     ...sumCounters(cache.counters),
   };

@@ -61,7 +61,7 @@ export const GatewayWord = {
 export const GatewayNumber = {
   /** When the volume was last written, milliseconds since 1970, or WRITTEN_JUST_NOW; see `lastWriteMs`. */
   lastWriteMs: 0,
-  /** Bytes of batches that the backing device has taken, those included that it may be given again after an error. Written by the background worker. */
+  /** Bytes of batches that the backing device has taken, of the one under way too; less again if that fails. Written by the background worker. */
   writebackTaken: 1,
   /** Bytes a second, of the last few seconds. Written by the log worker. */
   writebackRate: 2,

@@ -16,7 +16,7 @@ export class Maintenance {
   #isUnderWay = false;
   #isBackingFailure = false;
 
-  /** @param onTaken told how many bytes of a batch the backing device has taken, as it goes */
+  /** @param onTaken told how many bytes of a batch the backing device has taken, as it goes; less again by those of a batch that fails */
   constructor(cache: Cache, backing: BackingDevice, onTaken?: (bytes: number) => void) {
     this.#writeback = new Writeback(cache);
     this.#writer = new WritebackWriter(this.#writeback, backing, onTaken);

@@ -43,12 +43,16 @@ export class SharedText {
 
   /** Returns whether there was a text. */
   clear(): boolean {
-    if (Atomics.load(this.#words, LENGTH) === 0) return false;
+    if (!this.isSet) return false;
     lock(this.#words, LOCK);
     const wasSet = this.#words[LENGTH] !== 0;
     this.#words[LENGTH] = 0;
     unlock(this.#words, LOCK);
     return wasSet;
+  }
+
+  get isSet(): boolean {
+    return Atomics.load(this.#words, LENGTH) !== 0;
   }
 
   get(): Noted | undefined {

@@ -92,9 +92,9 @@ export interface StatusSnapshot extends MediaStatus, CounterTotals {
   writeback_paused: boolean;
   /** It was told to end (SIGTERM, SIGINT) while it was in use, and is unmounted when its last user is gone. */
   unmount_wanted: boolean;
-  /** Bytes a second that the backing device has taken over the last five seconds or so. */
+  /** Bytes a second that the backing device has taken over the last five seconds or so. What it took of a batch that then failed does not count. */
   writeback_bytes_per_s: number;
-  /** Seconds until `writeback_pending_bytes` are on the backing device, at that rate; null if they are already, or nobody knows. */
+  /** Seconds until `writeback_pending_bytes` are on the backing device, at that rate; null if they are already, or nobody knows: a device fails, or writing back is paused. */
   clean_in_s: number | null;
   /** From when a request was taken off the kernel's queue until its answer was written. */
   latency: LatencyTotals;

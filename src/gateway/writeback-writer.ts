@@ -42,10 +42,12 @@ export class WritebackWriter {
   #piece = 0;
   #pieceBytes = 0;
   #failure: PcacheError | undefined;
+  /** Of the batch, by writes that succeeded. */
+  #takenBytes = 0;
   #isFlushSubmitted = false;
   #isFlushed = false;
 
-  /** @param onTaken told how many bytes the device has taken, with each write that succeeds; a batch that is begun again counts again */
+  /** @param onTaken told how many bytes the device has taken, with each write that succeeds; of a batch that fails, as much with a minus sign: none of it counts */
   constructor(writeback: Writeback, backing: BackingDevice, onTaken: (bytes: number) => void = () => undefined) {
     this.#onTaken = onTaken;
     this.#writeback = writeback;
@@ -57,6 +59,7 @@ export class WritebackWriter {
     this.#settle();
     this.#piece = 0;
     this.#pieceBytes = 0;
+    this.#takenBytes = 0;
     this.#failure = undefined;
     this.#isFlushSubmitted = false;
     this.#isFlushed = this.#writeback.pieces.count === 0;
@@ -81,6 +84,8 @@ export class WritebackWriter {
       if (this.#isFlushed) return true;
       if (this.#failure !== undefined) {
         this.#settle();
+        this.#onTaken(-this.#takenBytes);
+        this.#takenBytes = 0;
         throw this.#failure;
       }
       if (!this.isSubmitted && this.#hasRoom()) {
@@ -128,7 +133,10 @@ export class WritebackWriter {
       } else {
         const length = this.#lengths[token]!;
         this.#bytesInFlight -= length;
-        if (queue.completedError === undefined) this.#onTaken(length);
+        if (queue.completedError === undefined) {
+          this.#takenBytes += length;
+          this.#onTaken(length);
+        }
         this.#free[this.#freeCount++] = token;
       }
     }

@@ -28,3 +28,11 @@ test('a clock that is set back leaves no nonsense', (t) => {
   t.is(rate.bytesPerSecond(1000, 105_000), 0);
   t.is(rate.bytesPerSecond(2000, 107_000), 2000);
 });
+
+test('what is taken back does not count, nor is it missed afterwards', (t) => {
+  const rate = new WritebackRate();
+  for (let ms = 0; ms <= 2000; ms += 500) rate.bytesPerSecond(ms, 1000 * ms);
+  t.is(rate.bytesPerSecond(2500, 0), 0);
+  for (let ms = 3000; ms <= 4000; ms += 500) t.is(rate.bytesPerSecond(ms, 0), 0);
+  t.is(rate.bytesPerSecond(4500, 4500), 1000);
+});

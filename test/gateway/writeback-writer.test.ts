@@ -151,6 +151,25 @@ test('after a write that failed nothing more is submitted and nothing flushed; i
   volume.close();
 });
 
+test('what the device has taken is told as it goes, and taken back if the batch fails', (t) => {
+  const rig = new Rig({ volumeBytes: 8 * MIB });
+  let isFailing = true;
+  const backing = watched(rig, nothingSeen(), (write) => isFailing && write === 100);
+  const volume = rig.open({ backing });
+  writeScattered(volume, 300);
+  const taken: number[] = [];
+  const maintenance = new Maintenance(volume.caches[0]!, backing, (bytes) => taken.push(bytes));
+  const sum = (): number => taken.reduce((total, bytes) => total + bytes, 0);
+  t.throws(() => maintenance.writebackStep(), { code: 'io' });
+  t.true(taken.length > 10, 'some of it was taken');
+  t.is(sum(), 0);
+  isFailing = false;
+  t.true(maintenance.writebackStep());
+  t.is(sum(), 300 * 4096);
+  maintenance.close();
+  volume.close();
+});
+
 test('a batch whose parts are written one after another, closed in between, is written again as a whole by the next', (t) => {
   const rig = new Rig({ volumeBytes: 8 * MIB });
   const seen = nothingSeen();

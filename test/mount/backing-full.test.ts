@@ -75,3 +75,31 @@ for (const workers of [1, 4]) {
     (t) => writeAll(t, workers),
   );
 }
+
+mountTest('what a full backing device takes of a batch and can not keep is no progress', isRoot ? undefined : 'needs root', async (t) => {
+  const small = smallTmpfs(t, ROOM_BYTES);
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES, backingFolder: small });
+  await gateway.ok('message', gateway.mountpoint, 'writeback', 'pause');
+  const client = gateway.client();
+  const fd = await client.call('open', gateway.volume, O_RDWR);
+  // One batch: no flush in between.
+  for (let at = 0; at < 24; at++) await client.call('write', fd, at * MIB, pattern(MIB, at));
+  await client.call('close', fd);
+  await gateway.ok('message', gateway.mountpoint, 'writeback', 'resume');
+  await waitUntil(async () => (await gateway.status()).state === 'backing-error', 'the backing device fails');
+  const seen = await gateway.status();
+  // Some attempts more.
+  await waitUntil(async () => {
+    const status = await gateway.status();
+    t.like(status, { state: 'backing-error', clean_in_s: null });
+    if (status.writeback_bytes === 0) t.is(status.writeback_bytes_per_s, 0);
+    return status.writeback_errors >= seen.writeback_errors + 3;
+  }, 'it was tried again');
+  const table = await gateway.ok('status', gateway.mountpoint);
+  t.regex(table, /\ndirty +[^\n]*not on the backing device yet/);
+  t.notRegex(table, /at this rate/);
+  await runOk('mount', ['-o', `remount,size=${2 * VOLUME_BYTES}`, small]);
+  await waitUntil(async () => (await gateway.status()).state === 'serving', 'the backing device works again');
+  await gateway.umount('--flush');
+  await runOk('rm', [gateway.backing]);
+});
