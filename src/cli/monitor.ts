@@ -5,6 +5,7 @@ import { PcacheError } from '../errors.js';
 import { mountNamed } from '../fuse/mountinfo.js';
 import { ControlClient } from '../gateway/control-client.js';
 import { lastFailureOf } from '../gateway/last-failure.js';
+import { startTicksOf } from '../gateway/process-identity.js';
 import { isRunning, type RuntimeEntry } from '../gateway/runtime-files.js';
 import type { Endpoint, GatewayEnd } from '../monitor/connection.js';
 import { terminalOf } from '../monitor/look.js';
@@ -33,7 +34,11 @@ export function define(command: Command, { globals, output }: CommandContext): v
         terminal: terminalOf(process.env),
         boundsUs: LATENCY_BOUNDS_US,
       });
-      if (end?.kind === 'died') throw new PcacheError('closed', `${mountpoint}: its gateway ended: ${end.why}`);
+      if (end?.kind === 'died') {
+        const isMounted = mountNamed(entry.mountpoint) !== undefined;
+        const hint = isMounted ? { hint: `pcache umount ${entry.mountpoint} takes the dead mount away; then mount it again.` } : {};
+        throw new PcacheError('closed', `${mountpoint}: its gateway ended: ${end.why}`, hint);
+      }
       if (end !== undefined) output.line(`${mountpoint}: ${unmountedText(end)}`);
     });
   addExample(command, 'pcache monitor /mnt/vol');
@@ -44,6 +49,7 @@ function endpointOf(entry: RuntimeEntry): Endpoint {
     connect: () => ControlClient.connect(entry.socket),
     supervisorLives: () => isRunning(entry),
     isMounted: () => mountNamed(entry.mountpoint) !== undefined,
+    processLives: (pid) => startTicksOf(pid) !== undefined,
     failure: () => {
       const failure = lastFailureOf(entry.mountpoint);
       return failure === undefined ? undefined : (failure.reason ?? `its log is ${failure.log}`);

@@ -16,6 +16,8 @@ export interface Endpoint {
   readonly connect: () => Promise<ControlClient>;
   readonly supervisorLives: () => boolean;
   readonly isMounted: () => boolean;
+  /** Whether there is a process of this number: an engine that does not answer any more may still be busy with its end. */
+  readonly processLives: (pid: number) => boolean;
   /** Why the gateway ended; undefined if it ended in order. */
   readonly failure: () => string | undefined;
 }
@@ -48,6 +50,8 @@ export class Connection {
   #client: ControlClient | undefined;
   #link: Link = { kind: 'connecting', sinceMs: Date.now() };
   #last: StatusSnapshot | undefined;
+  /** Of the engine that was heard last. */
+  #enginePid: number | undefined;
   /** When the gateway said that this is its end. */
   #endedMs: number | undefined;
   #knowsSegments = true;
@@ -107,6 +111,7 @@ export class Connection {
     try {
       const status = await statusOf(client);
       this.#setLink(this.#endpoint.supervisorLives() ? 'serving' : 'orphaned');
+      this.#enginePid = status.engine_pid;
       this.#user.onStatus(status);
       await this.#askSegments(client);
     } catch (error) {
@@ -163,9 +168,10 @@ export class Connection {
       return undefined;
     }
     if (!this.#endpoint.isMounted()) return this.#endedHow();
-    // The engine is taking the mount away; if it can't, nobody will.
+    // The engine is taking the mount away; if it is dead too, or can't, nobody will.
     this.#supervisorGoneMs ??= performance.now();
-    this.#setLink('orphaned');
+    const isEnding = this.#enginePid !== undefined && this.#endpoint.processLives(this.#enginePid);
+    this.#setLink(isEnding ? 'orphaned' : 'dead');
     return performance.now() - this.#supervisorGoneMs > END_GRACE_MS
       ? { kind: 'died', why: this.#endpoint.failure() ?? 'its supervisor and its engine are dead' }
       : undefined;

@@ -19,13 +19,15 @@ import {
   type Span,
   type Style,
 } from './text.js';
-import { UNMOUNT_WANTED_TEXT, verdictOf } from './verdict.js';
+import { UNMOUNT_WANTED_TEXT, deadText, verdictOf } from './verdict.js';
 import { help } from './view-help.js';
 import { logCells, logView } from './view-log.js';
 import { overview, overviewCells } from './view-overview.js';
 import { requests } from './view-requests.js';
 
 const MARGIN = 1;
+/** A longer name is shortened so far, before facts are left out. */
+const NAME_COLUMNS = 12;
 /** Head, verdict, empty line; notice, keys. */
 const FRAME_ROWS = 5;
 /** In less than that no view tells more than the verdict does. */
@@ -37,8 +39,12 @@ export function frame(picture: Picture, size: Size, look: Look): Line[] {
   if (isTooSmall(size)) return smallFrame(picture, size, look);
   const inner: Size = innerSize(size);
   const status = picture.history.latest;
-  const body = picture.ui.isHelp ? help() : status === undefined ? [] : views[picture.ui.view]({ ...picture, status }, inner, look);
-  const top = [head(picture, inner.columns, look), verdict(picture, look), EMPTY_LINE].slice(0, Math.max(1, size.rows - 1));
+  const body = picture.ui.isHelp
+    ? help(inner.columns)
+    : status === undefined
+      ? []
+      : views[picture.ui.view]({ ...picture, status }, inner, look);
+  const top = [head(picture, inner.columns, look), verdict(picture, inner.columns, look), EMPTY_LINE].slice(0, Math.max(1, size.rows - 1));
   const bottom = [notice(picture, inner.columns, look), keys(picture.ui.view, picture, inner.columns)].slice(
     size.rows < FRAME_ROWS ? 1 : 0,
   );
@@ -53,7 +59,12 @@ function isTooSmall({ columns, rows }: Size): boolean {
 /** Is my data safe, and why there is no more to see. */
 function smallFrame(picture: Picture, size: Size, look: Look): Line[] {
   const told = `${size.columns} x ${size.rows} is too small, ${LEAST.columns} x ${LEAST.rows} is needed`;
-  const lines = [...wrap(verdict(picture, look), size.columns), EMPTY_LINE, ...wrap([span(told, 'warn')], size.columns), [span('q quits')]];
+  const lines = [
+    ...wrap(verdict(picture, size.columns, look), size.columns),
+    EMPTY_LINE,
+    ...wrap([span(told, 'warn')], size.columns),
+    [span('q quits')],
+  ];
   return block(lines, size.rows).map((line) => fit(line, size.columns));
 }
 
@@ -73,22 +84,38 @@ function head(picture: Picture, columns: number, look: Look): Line {
   const status = history.latest;
   const dot = look.unicode ? ' · ' : ', ';
   const state = stateText(picture);
-  const facts =
+  const size = status === undefined ? '' : `  ${bytesText(status.volume_bytes)}`;
+  const [clock, up] = [clockText(nowMs), `up ${durationText((nowMs - (status?.started_ms ?? nowMs)) / 1000)}`];
+  const marks =
     status === undefined
       ? []
-      : [
-          ...(status.read_only ? ['read-only'] : []),
-          ...(status.engine_restarts === 0 ? [] : [`${status.engine_restarts}x restarted`]),
-          `up ${durationText((nowMs - status.started_ms) / 1000)}`,
-        ];
-  const told: Line = [
-    span(state, stateStyle(link, status?.state)),
-    span([...['', ...facts].slice(facts.length === 0 ? 1 : 0), ''].join(dot), 'dim'),
-    span(clockText(nowMs), 'dim'),
+      : [...(status.read_only ? ['read-only'] : []), ...(status.engine_restarts === 0 ? [] : [`${status.engine_restarts}x restarted`])];
+  const told = (facts: readonly string[], words = state): Line => [
+    span(words, stateStyle(link, status?.state)),
+    span(facts.map((fact) => `${dot}${fact}`).join(''), 'dim'),
   ];
-  const room = columns - told.reduce((sum, { text }) => sum + text.length, 0) - 12;
-  const name = shorten(clean(mountpoint, look.unicode), Math.max(8, room));
-  return spread([span(name, 'strong'), span(status === undefined ? '' : `  ${bytesText(status.volume_bytes)}`, 'dim')], told, columns);
+  // What is said in fewer and fewer columns: the size goes first, the state never.
+  const all = [...marks, ...(status === undefined || link.kind === 'dead' ? [] : [up]), clock];
+  const choices: readonly (readonly [string, Line])[] = [
+    [size, told(all)],
+    ['', told(all)],
+    ['', told([...marks, clock])],
+    ['', told(marks)],
+    ['', told([])],
+    ['', told([], shortStateText(picture))],
+  ];
+  const name = clean(mountpoint, look.unicode);
+  const fits = ([right, line]: readonly [string, Line]): boolean =>
+    Math.min(name.length, NAME_COLUMNS) + right.length + lineWidth(line) + 2 <= columns;
+  const [shownSize, shown] = choices.find(fits) ?? choices.at(-1)!;
+  const room = columns - lineWidth(shown) - shownSize.length - 2;
+  return spread([span(shorten(name, Math.max(0, room)), 'strong'), span(shownSize, 'dim')], shown, columns);
+}
+
+function shortStateText(picture: Picture): string {
+  const since = durationText((picture.nowMs - picture.link.sinceMs) / 1000);
+  if (picture.link.kind === 'silent') return `no answer for ${since}`;
+  return picture.link.kind === 'restarting' ? `restarting for ${since}` : stateText(picture);
 }
 
 function stateText({ link, history, nowMs }: Picture): string {
@@ -104,22 +131,29 @@ function stateText({ link, history, nowMs }: Picture): string {
       return `the engine is restarting, for ${since}`;
     case 'orphaned':
       return 'the supervisor is dead';
+    case 'dead':
+      return 'dead';
   }
 }
 
 function stateStyle(link: Link, state: string | undefined): Style {
-  if (link.kind === 'orphaned') return 'bad';
+  if (link.kind === 'orphaned' || link.kind === 'dead') return 'bad';
   if (link.kind === 'restarting' || link.kind === 'silent') return 'warn';
   if (state === 'backing-error' || state === 'cache-error') return 'bad';
   return state === 'serving' ? 'good' : 'warn';
 }
 
-function verdict({ history, link }: Picture, look: Look): Line {
+function verdict({ history, link, mountpoint }: Picture, columns: number, look: Look): Line {
   const status = history.latest;
   if (status === undefined) return EMPTY_LINE;
   const mark = look.unicode ? '●' : '*';
   if (link.kind === 'restarting') {
     return [span(`${mark} `, 'warn'), span('Requests wait for the new engine; no acknowledged write is lost', 'warn')];
+  }
+  if (link.kind === 'dead') {
+    // The name is in the line above; a command that is cut off is worse than one without it.
+    const named = deadText(clean(mountpoint, look.unicode));
+    return [span(`${mark} `, 'bad'), span(named.length + 2 <= columns ? named : deadText('MOUNTPOINT'), 'bad')];
   }
   const { text, style } = verdictOf(status);
   return [span(`${mark} `, style), span(text, style)];

@@ -15,7 +15,7 @@ import type { Link, Ui } from './picture.js';
 import { PLAIN_INTERVAL_MS, plainLine } from './plain.js';
 import type { Screen } from './screen.js';
 import { clean, type Style } from './text.js';
-import { flushedNotice } from './verdict.js';
+import { deadText, flushedNotice } from './verdict.js';
 
 export interface MonitorOptions {
   readonly mountpoint: string;
@@ -149,6 +149,10 @@ class Monitor {
     const before = this.#link;
     this.#link = link;
     if (link.kind === 'orphaned') this.#say('The supervisor is dead; the engine ends the mount', 'bad', NEWS_MS);
+    if (link.kind === 'dead') {
+      this.#ui = { ...this.#ui, notice: undefined };
+      this.#printLine(deadText(this.#options.mountpoint));
+    }
     if (link.kind === 'restarting' && before.kind !== 'connecting') this.#printLine('the engine is restarting');
     this.#draw();
   }

@@ -2,11 +2,11 @@
 
 import { graph, graphMax, graphMaxBytes, type Series } from './graph.js';
 import type { Look } from './look.js';
-import { fit, lineWidth, shorten, span, type Line, type Style } from './text.js';
+import { fit, lineWidth, span, wholeWords, type Line, type Style } from './text.js';
 
 /** `TITLE ------------ info`. */
 export function rule(title: string, info: string, columns: number, look: Look): Line {
-  const told = shorten(info, Math.max(0, columns - title.length - 4));
+  const told = wholeWords(info, Math.max(0, columns - title.length - 4));
   const dashes = Math.max(1, columns - title.length - 1 - (told === '' ? 0 : told.length + 1));
   return fit(
     [

@@ -10,10 +10,11 @@ import type { Style } from './text.js';
  * - `serving`: the engine answers.
  * - `silent`: it is connected and does not answer.
  * - `restarting`: there is no engine; the supervisor lives and starts another.
- * - `orphaned`: the supervisor is dead; the engine, if there is one, takes the mount away.
+ * - `orphaned`: the supervisor is dead; the engine takes the mount away.
+ * - `dead`: neither lives, and the mount is still there.
  */
 export interface Link {
-  readonly kind: 'connecting' | 'serving' | 'silent' | 'restarting' | 'orphaned';
+  readonly kind: 'connecting' | 'serving' | 'silent' | 'restarting' | 'orphaned' | 'dead';
   /** Since when, milliseconds since 1970. */
   readonly sinceMs: number;
 }

@@ -45,18 +45,36 @@ export function lineWidth(line: Line): number {
   return line.reduce((width, { text }) => width + text.length, 0);
 }
 
-/** Exactly `width` columns: cut off, or filled up with spaces. */
+/** Exactly `width` columns: filled up with spaces, or without the words at its end that have no room, see `wholeWords`. */
 export function fit(line: Line, width: number): Line {
   const result: Span[] = [];
-  let room = Math.max(0, width);
+  let room = lineWidth(line) > width ? wholeWords(line.map(({ text }) => text).join(''), width).length : Math.max(0, width);
+  const filling = Math.max(0, width) - room;
   for (const { text, style } of line) {
     if (room === 0) break;
     const part = text.slice(0, room);
     if (part !== '') result.push({ text: part, style });
     room -= part.length;
   }
-  if (room > 0) result.push(span(' '.repeat(room)));
+  if (room + filling > 0) result.push(span(' '.repeat(room + filling)));
   return result;
+}
+
+/**
+ * The beginning of a text that is at most `width` columns long and ends where a reader expects an end: behind an item or a clause if that
+ * leaves a third of the room in use, else behind a word. A figure keeps its unit or goes with it. Cut anywhere only if it is one word.
+ */
+export function wholeWords(text: string, width: number): string {
+  if (text.trimEnd().length <= width) return text.slice(0, width);
+  let [clauseEnd, wordEnd] = [0, 0];
+  for (let end = 1; end <= width; end++) {
+    if (text[end - 1] === ' ') continue;
+    const rest = text.slice(end);
+    if (/^(?: {2}|, |; |: )/.test(rest)) clauseEnd = end;
+    if (rest.startsWith(' ') && !/(?:^| )[(<>]?\d[^ ]*$/.test(text.slice(0, end))) wordEnd = end;
+  }
+  const end = clauseEnd * 3 >= width || clauseEnd >= wordEnd ? clauseEnd : wordEnd;
+  return text.slice(0, end === 0 ? Math.max(0, width) : end);
 }
 
 /** A line as several of at most `width` columns, broken between words where that can be. */
@@ -76,11 +94,11 @@ export function wrap(line: Line, width: number): Line[] {
   return lines;
 }
 
-/** `left` and `right` at the ends of a line of `width` columns; what does not fit is cut off on the left. */
+/** `left` and `right` at the ends of a line of `width` columns, with a space between them at least; what does not fit is left out on the left. */
 export function spread(left: Line, right: Line, width: number): Line {
   const rightWidth = lineWidth(right);
   if (rightWidth >= width) return fit(left, width);
-  return [...fit(left, width - rightWidth), ...right];
+  return [...fit(left, width - rightWidth - 1), span(' '), ...right];
 }
 
 /** Text at the right end of a column. */

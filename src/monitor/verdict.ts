@@ -30,6 +30,11 @@ export function verdictOf(status: StatusSnapshot): Verdict {
     : { text: `${dirty} are only in the cache: don't pull the cache device`, style: 'warn' };
 }
 
+/** Of a volume whose supervisor and engine are both dead: what is dirty now nobody knows. */
+export function deadText(mountpoint: string): string {
+  return `The gateway is dead: pcache umount ${mountpoint}, then mount again`;
+}
+
 /** What is to become of a volume that was told to end while it was in use. */
 export const UNMOUNT_WANTED_TEXT = 'will unmount when its users are gone';
 

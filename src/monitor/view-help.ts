@@ -1,6 +1,6 @@
 // What the keys do and what the words mean.
 
-import { span, left, type Line } from './text.js';
+import { left, span, wrap, type Line } from './text.js';
 
 export const KEYS = [
   ['1 2 3, Tab', 'overview, requests, log'],
@@ -21,9 +21,14 @@ const WORDS = [
   ['dirty tail', 'how far writeback has come in the log; gc follows: key tail'],
 ] as const;
 
-export function help(): Line[] {
+const NAME_COLUMNS = 13;
+
+/** Lines of at most `columns`; more of them where there are few columns. */
+export function help(columns: number): Line[] {
   const rows = (words: readonly (readonly [string, string])[]): Line[] =>
-    words.map(([name, meaning]) => [left(name, 13, 'key'), span(meaning)]);
+    words.flatMap(([name, meaning]) =>
+      wrap([span(meaning)], columns - NAME_COLUMNS).map((line, at) => [left(at === 0 ? name : '', NAME_COLUMNS, 'key'), ...line]),
+    );
   return [
     [span('KEYS', 'strong')],
     ...rows(KEYS),
@@ -31,7 +36,7 @@ export function help(): Line[] {
     [span('WORDS', 'strong')],
     ...rows(WORDS),
     [],
-    [span('Figures are of the last 10 s. Graphs move left, 1 or 2 s a character.', 'dim')],
-    [span('pcache status MOUNTPOINT --json prints all counters once.', 'dim')],
+    ...wrap([span('Figures are of the last 10 s. Graphs move left, 1 or 2 s a character.', 'dim')], columns),
+    ...wrap([span('pcache status MOUNTPOINT --json prints all counters once.', 'dim')], columns),
   ];
 }

@@ -65,7 +65,7 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
       label('clean'),
       span(status.dirty_bytes === 0 ? 'now' : cleanText(status), status.writeback_paused && status.dirty_bytes > 0 ? 'warn' : 'plain'),
       ...(status.writeback_paused
-        ? [span(status.dirty_bytes > 0 ? ', p resumes writeback' : 'writeback is paused', 'warn')]
+        ? [span(status.dirty_bytes > 0 ? ', p resumes writeback' : ', writeback is paused', 'warn')]
         : [span(writebackRateText(status), 'dim')]),
     ],
     ...(status.last_error === null ? [backing(scene, wordsColumns, look)] : []),
@@ -85,7 +85,8 @@ function safety(scene: Scene, columns: number, rows: number, look: Look): Line[]
     { lines: words, width: wordsColumns },
     { lines: graphColumns === 0 ? [] : graphPanel(spec, graphColumns, upperRows, look), width: graphColumns },
   ];
-  return [rule('SAFETY', '', columns, look), ...block(beside(parts, GAP), upperRows), ...errors];
+  const heard = scene.link.kind === 'dead' ? 'as last heard' : '';
+  return [rule('SAFETY', heard, columns, look), ...block(beside(parts, GAP), upperRows), ...errors];
 }
 
 /** What was written over is dirty once, and written back as often as it was written. */

@@ -69,7 +69,7 @@ function latencies(history: Scene['history'], op: Op, columns: number, look: Loo
   });
   const [p50, p99] = [value('p50', 0.5), value('p99', 0.99)];
   return columns < FOUR_GRAPHS_COLUMNS
-    ? [graphOf([...p50, span('  '), ...p99], `${op}P99`)]
+    ? [graphOf([...p99, span('  '), ...p50], `${op}P99`)]
     : [graphOf(p50, `${op}P50`), graphOf(p99, `${op}P99`)];
 }
 

@@ -56,7 +56,7 @@ class FakeEngine {
 interface Rig {
   readonly path: string;
   readonly engine: FakeEngine;
-  readonly world: { supervisorLives: boolean; isMounted: boolean; failure: string | undefined };
+  readonly world: { supervisorLives: boolean; engineLives: boolean; isMounted: boolean; failure: string | undefined };
   readonly links: Link['kind'][];
   readonly statuses: StatusSnapshot[];
   readonly maps: SegmentMap[];
@@ -69,11 +69,12 @@ async function rig(t: ExecutionContext, engine = new FakeEngine()): Promise<Rig>
   t.timeout(30_000);
   const path = join(temporaryFolder(t), 'control.sock');
   await engine.listen(path);
-  const world: Rig['world'] = { supervisorLives: true, isMounted: true, failure: undefined };
+  const world: Rig['world'] = { supervisorLives: true, engineLives: false, isMounted: true, failure: undefined };
   const endpoint: Endpoint = {
     connect: () => ControlClient.connect(path),
     supervisorLives: () => world.supervisorLives,
     isMounted: () => world.isMounted,
+    processLives: (pid) => world.engineLives && pid === quietStatus().engine_pid,
     failure: () => world.failure,
   };
   const [links, statuses, maps]: [Link['kind'][], StatusSnapshot[], SegmentMap[]] = [[], [], []];
@@ -146,7 +147,17 @@ test('a mount that nobody serves any more is told as dead after a while', async 
   world.supervisorLives = false;
   engine.die();
   t.deepEqual(await end, { kind: 'died', why: 'its supervisor and its engine are dead' });
-  t.true(links.includes('orphaned'));
+  t.deepEqual(links, ['serving', 'dead']);
+});
+
+test('an engine without a supervisor is not told as dead while its process lives', async (t) => {
+  const { engine, world, links, end } = await rig(t);
+  Object.assign(world, { supervisorLives: false, engineLives: true });
+  engine.die();
+  await waitUntil(() => links.includes('orphaned'), 'the death of the supervisor is seen');
+  world.isMounted = false;
+  t.deepEqual(await end, { kind: 'unmounted', last: undefined });
+  t.false(links.includes('dead'));
 });
 
 test('an engine that does not answer is told, and heard again when it does', async (t) => {

@@ -263,6 +263,17 @@ mountTest('the death of the supervisor ends the monitor with its reason', lacks,
   await endedWith(t, watching, 1, /pcache: .*mnt: its gateway ended: /);
 });
 
+mountTest('the death of everything is told with what to do about it, and ends the monitor', lacks, async (t) => {
+  const watching = await watched(t);
+  const { gateway, tmux } = watching;
+  // The supervisor would replace an engine that dies first.
+  process.kill(gateway.pids.supervisor, 'SIGSTOP');
+  process.kill(gateway.enginePid, 'SIGKILL');
+  process.kill(gateway.pids.supervisor, 'SIGKILL');
+  await tmux.shows(/The gateway is dead: pcache umount/);
+  await endedWith(t, watching, 1, /its gateway ended: .*hint: pcache umount .*mnt takes the dead mount away; *then mount it again\./);
+});
+
 for (const [signal, status] of [
   ['SIGINT', 0],
   ['SIGTERM', 128 + 15],

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { beside, clean, fit, lineWidth, plainText, shorten, span, spread, wrap } from '../../src/monitor/text.js';
+import { beside, clean, fit, lineWidth, plainText, shorten, span, spread, wholeWords, wrap } from '../../src/monitor/text.js';
 
 test('a line is cut off or filled up to its width', (t) => {
   t.is(plainText([fit([span('abc'), span('def', 'bad')], 4)]), 'abcd');
@@ -14,8 +14,19 @@ test('a line is broken between words, and a word that is too long is left whole'
   t.is(text('ab c defghijklmn op', 5), 'ab c\ndefghijklmn\nop');
 });
 
+test('what is cut off ends behind an item, a clause or a word, and a figure keeps its unit', (t) => {
+  t.is(wholeWords('dirty 412 MiB, 600 MiB to write', 31), 'dirty 412 MiB, 600 MiB to write');
+  t.is(wholeWords('dirty 412 MiB, 600 MiB to write', 28), 'dirty 412 MiB');
+  t.is(wholeWords('writeback 34.1 MiB/s', 15), 'writeback');
+  t.is(wholeWords('key tail 2:24  dirty tail 0:45336', 30), 'key tail 2:24');
+  t.is(wholeWords('only in the cache: do not pull it', 25), 'only in the cache');
+  t.is(wholeWords('oldest     38 seconds ago, or so', 24), 'oldest     38 seconds');
+  t.is(wholeWords('oneword', 3), 'one');
+  t.is(wholeWords('', 3), '');
+});
+
 test('left and right share a line, and the right one stays', (t) => {
-  t.is(plainText([spread([span('a long name')], [span('end')], 9)]), 'a longend');
+  t.is(plainText([spread([span('a long name')], [span('end')], 9)]), 'a     end');
   t.is(plainText([spread([span('a')], [span('end')], 9)]), 'a     end');
 });
 
