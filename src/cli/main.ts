@@ -59,6 +59,7 @@ class HelpShown extends Error {}
 
 /** Complete but for the commands that `args` does not name. */
 export async function buildProgram(args: readonly string[], context: CommandContext): Promise<Command> {
+  const { output } = context;
   const program = new Command('pcache');
   program
     .description('A write-back cache of fast memory in front of a slow block device, served as one file.')
@@ -86,6 +87,7 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     .allowExcessArguments()
     .action((name: string | undefined) => {
       if (name !== undefined) throw unknownCommand(program, name);
+      if (output.json) throw new PcacheError('usage', 'no command is given', { hint: 'pcache --help lists the commands.' });
       program.outputHelp({ error: true });
       throw new HelpShown();
     });

@@ -15,10 +15,17 @@ export interface MountLog {
 
 /**
  * @param given `stderr`, `journal`, a path, or undefined: the file `ownPath` among the runtime files, or stderr in the foreground
+ * @param json whether stderr is to have nothing but JSON documents
  * Throws PcacheError `usage` for a file on the mount itself.
  */
-export function mountLogOf(given: string | undefined, mountpoint: string, ownPath: string, isForeground: boolean): MountLog {
+export function mountLogOf(
+  given: string | undefined,
+  mountpoint: string,
+  ownPath: string,
+  { isForeground, json }: { readonly isForeground: boolean; readonly json: boolean },
+): MountLog {
   if (given === 'stderr' || (given === undefined && isForeground)) {
+    if (json) return { format: 'stream-json', target: { kind: 'stderr' } };
     return { format: isJournal(LOG_FD, process.env.JOURNAL_STREAM) ? 'journal' : 'text', target: { kind: 'stderr' } };
   }
   if (given === undefined) return { format: 'json', target: { kind: 'own', path: ownPath } };

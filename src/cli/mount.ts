@@ -86,7 +86,8 @@ export async function mount(context: CommandContext, settings: MountSettings, is
   await predecessorsGone(checked, context.output);
   refuseIfServed(checked);
   const runtimeDirectory = makeRuntimeDirectory();
-  const log = mountLogOf(settings.log, checked.mountpoint, runtimePaths(checked.mountpoint, runtimeDirectory).log, isForeground);
+  const ownLog = runtimePaths(checked.mountpoint, runtimeDirectory).log;
+  const log = mountLogOf(settings.log, checked.mountpoint, ownLog, { isForeground, json: context.globals.json });
   const plan: MountPlan = {
     ...checked,
     options: mountOptions,

@@ -1,7 +1,7 @@
 // Where a command's words go. Results go to stdout; errors, warnings and progress go to stderr. `--quiet` leaves only errors.
 //
 // Invariant: with `--json` every line of both is one JSON document: on stdout what a command found out, on stderr `{"error": {"code", "message", "hint"}}`,
-// `{"warning": TEXT}` and `{"progress": WHAT, ...}`. Help is the exception: it is for people. A reader who went away (`pcache status | head -1`) is no error.
+// `{"warning": TEXT}` and `{"progress": WHAT, ...}`. Help and version are the exception: they are for people. A mount's log on stderr is JSON too. A reader who went away (`pcache status | head -1`) is no error.
 
 import { errorBody } from '../gateway/control-protocol.js';
 import { harmlessJson, oneLine } from '../gateway/one-line.js';

@@ -9,11 +9,11 @@ import { harmlessJson, oneLine } from './one-line.js';
 export type { Logger } from 'pino';
 
 /**
- * - `json`: lines for programs.
+ * - `json`: lines for programs, in a file of the log's own among the runtime files; `stream-json`: the same lines on a stderr that is somebody else's.
  * - `text`: lines for people, with the time of day; `dated`: with the date too.
  * - `journal`: lines for people without a time, which the journal adds, and with their level in front as sd-daemon(3) has it.
  */
-export type LogFormat = 'json' | 'text' | 'dated' | 'journal';
+export type LogFormat = 'json' | 'stream-json' | 'text' | 'dated' | 'journal';
 
 export interface LogOptions {
   /** `supervisor` or `engine`. */
@@ -25,7 +25,8 @@ export interface LogOptions {
 }
 
 export function createLog({ name, level, format, file }: LogOptions): Logger {
-  const lineOf = (record: string): string => (format === 'json' ? harmlessJson(record) : textOfRecord(record, format));
+  const lineOf = (record: string): string =>
+    format === 'json' || format === 'stream-json' ? harmlessJson(record) : textOfRecord(record, format);
   const noteOfLoss = (count: number, why: string): string => {
     const msg = `${count} lines of the log are missing here: ${why}`;
     return lineOf(`${JSON.stringify({ level: pino.levels.values.warn, time: new Date().toISOString(), pid: process.pid, name, msg })}\n`);
@@ -41,7 +42,7 @@ export function createLog({ name, level, format, file }: LogOptions): Logger {
 const unsaidFields = new Set(['level', 'time', 'pid', 'name', 'msg']);
 
 /** One record of pino as a line: `12:30:00 warn engine: MESSAGE key=value`. Text that isn't such a record stays as it is. */
-export function textOfRecord(line: string, format: Exclude<LogFormat, 'json'> = 'text'): string {
+export function textOfRecord(line: string, format: Exclude<LogFormat, 'json' | 'stream-json'> = 'text'): string {
   let record: unknown;
   try {
     record = JSON.parse(line);

@@ -123,6 +123,16 @@ test('without a command the help is on stderr and the status 2', async (t) => {
   t.regex(stderr, /^Usage: pcache /);
 });
 
+test('with --json alone it is an error as JSON that there is no command; help and version stay text', async (t) => {
+  const ended = await runPcache(['--json']);
+  t.deepEqual([ended.status, ended.stdout], [2, '']);
+  t.deepEqual(JSON.parse(ended.stderr), {
+    error: { code: 'usage', message: 'no command is given', hint: 'pcache --help lists the commands.' },
+  });
+  t.regex((await runPcache(['--json', '--help'])).stdout, /^Usage: pcache /);
+  t.regex((await runPcache(['--json', '--version'])).stdout, /^\d+\.\d+\.\d+/);
+});
+
 test('with --json an error is a JSON document on stderr, whoever finds it and wherever --json stands', async (t) => {
   const errors = [
     [['--json', 'monut'], 2, { code: 'usage', message: 'monut: unknown command', hint: 'Did you mean mount?' }],

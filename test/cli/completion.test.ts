@@ -263,7 +263,7 @@ withShell('fish', 'fish takes the script and completes commands, options, mount 
 
 anyTest('the places of a log that completion offers are those that mount takes for no file', (t) => {
   t.deepEqual(
-    logTargets.map((word) => mountLogOf(word, '/mnt/vol', '/own', false).target.kind),
+    logTargets.map((word) => mountLogOf(word, '/mnt/vol', '/own', { isForeground: false, json: false }).target.kind),
     ['stderr', 'journal'],
   );
 });

@@ -1,12 +1,12 @@
 // The orderly ends of a mount: signals, Ctrl-C, umount; and what happens when somebody still uses it.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { Client } from '../fuse/client.js';
 import { pattern } from '../fuse/conformance.js';
 import { waitUntil, type Job } from '../support/mounted-commands.js';
-import { MIB, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
+import { MIB, PCACHE, mountTest, mounted, unmounted, type TestGateway } from '../support/mounted.js';
 
 const O_RDWR = 2;
 const VOLUME_BYTES = 16 * MIB;
@@ -65,6 +65,32 @@ async function foreground(t: ExecutionContext): Promise<{ gateway: TestGateway; 
   await waitUntil(() => job.ended || job.stdout.includes('\n'), 'the volume is ready');
   return { gateway, job };
 }
+
+mountTest(
+  'with --json all that mount --foreground says is JSON, the log of supervisor and engine included, and what stderr had stays',
+  undefined,
+  async (t) => {
+    const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES });
+    const path = join(gateway.folder, 'stderr');
+    writeFileSync(path, '{"earlier": true}\n');
+    const command = ['-c', 'exec "$@" 2>> "$0"', path, process.execPath, PCACHE, '--json', ...gateway.mountArguments, '--foreground'];
+    const job = gateway.startProgram('sh', command, { PCACHE_RUNTIME_DIR: gateway.runtimeDirectory });
+    await waitUntil(() => job.ended || job.stdout.includes('\n'), 'the volume is ready');
+    t.like(JSON.parse(job.stdout), { volume: gateway.volume });
+    job.child.kill('SIGTERM');
+    t.is((await job.finished()).status, 0);
+    const records = readFileSync(path, 'utf8')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+    t.deepEqual(records[0], { earlier: true });
+    t.deepEqual([...new Set(records.slice(1).flatMap(({ name }) => (typeof name === 'string' ? [name] : [])))].sort(), [
+      'engine',
+      'supervisor',
+    ]);
+    await endedInOrder(t, gateway);
+  },
+);
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   mountTest(`${signal} to mount --foreground unmounts in order with status 0`, undefined, async (t) => {
