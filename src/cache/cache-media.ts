@@ -57,8 +57,10 @@ function readRecords(device: CacheDevice): CacheMedia {
     // A kernel would format it, and whoever has lost the superblock alone must not be told to do the same.
     if (readCacheInfo(control, device.segmentCount).ok)
       throw damaged(`the superblock is lost (${superblock.reason}), but the rest of a cache is there`);
-    if (superblockIsBlank(control))
-      throw new PcacheError('not-a-cache', 'not a cache: no superblock', { hint: 'pcache format makes one.' });
+    if (superblockIsBlank(control)) {
+      const hint = device.findData?.() === undefined ? 'pcache format makes one.' : 'It is not empty: pcache check says what is there.';
+      throw new PcacheError('not-a-cache', 'not a cache: no superblock', { hint });
+    }
     throw new PcacheError('not-a-cache', `not a cache: ${superblock.reason}`);
   }
   const { segmentCount } = superblock.value;

@@ -17,7 +17,7 @@ export type DeviceContent =
   | { readonly kind: 'damaged-cache'; readonly reason: string }
   | { readonly kind: 'other'; readonly what: string };
 
-/** Bytes at the start of a device that must be zero for it to count as empty. */
+/** Bytes at the start of a device that are looked at for signatures; of the rest samples are (`device/data-samples`). */
 const START_BYTES = 1024 * 1024;
 
 /** `bootId`: of the running system; keys staged in it count as dirty. */
@@ -26,7 +26,7 @@ export function describeContent(device: CacheDevice, bootId: string, tell?: Tell
     inspectMedia(device);
   } catch (error) {
     if (!(error instanceof PcacheError) || error.code !== 'not-a-cache') throw error;
-    return describeStart(startOf(device));
+    return describeStart(startOf(device)) ?? describeRest(device);
   }
   try {
     const { dirtyBytes } = openUnbound(device, bootId, tell).replay;
@@ -56,9 +56,20 @@ const SIGNATURES: readonly (readonly [offset: number, bytes: string, what: strin
   [0x1fe, '\x55\xaa', 'what looks like a partition table or a boot sector'],
 ];
 
-function describeStart(start: Uint8Array): DeviceContent {
+/** `undefined` if it is all zeros. */
+function describeStart(start: Uint8Array): DeviceContent | undefined {
   for (const [offset, bytes, what] of SIGNATURES) {
     if (Array.from(bytes).every((character, index) => start[offset + index] === character.charCodeAt(0))) return { kind: 'other', what };
   }
-  return start.some((byte) => byte !== 0) ? { kind: 'other', what: 'data that is not a cache' } : { kind: 'empty' };
+  const dataAt = start.findIndex((byte) => byte !== 0);
+  return dataAt < 0 ? undefined : dataFrom(dataAt);
+}
+
+function describeRest(device: CacheDevice): DeviceContent {
+  const dataAt = device.findData?.();
+  return dataAt === undefined ? { kind: 'empty' } : dataFrom(dataAt);
+}
+
+function dataFrom(offset: number): DeviceContent {
+  return { kind: 'other', what: `data that is not a cache (at byte ${offset})` };
 }

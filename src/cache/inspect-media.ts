@@ -62,9 +62,7 @@ export function inspectMedia(device: CacheDevice): InspectedMedia {
   const cacheInfo = readCacheInfo(control, deviceSegmentCount);
   const gatewayHeader = readGatewayHeader(control);
   if (!superblock.ok && !cacheInfo.ok && !gatewayHeader.ok && gatewayHeader.kind === 'absent') {
-    throw new PcacheError('not-a-cache', `not a cache: ${superblock.reason}`, {
-      ...(superblockIsBlank(control) ? { hint: 'pcache format makes one.' } : {}),
-    });
+    throw new PcacheError('not-a-cache', `not a cache: ${superblock.reason}`, superblockIsBlank(control) ? { hint: hintFor(device) } : {});
   }
   const segmentCount = cacheInfo.ok ? cacheInfo.value.segmentCount : deviceSegmentCount;
   const chain = followChain(device, cacheInfo.ok ? cacheInfo.value.firstSegment : 0, segmentCount, deviceSegmentCount);
@@ -88,6 +86,12 @@ export function inspectMedia(device: CacheDevice): InspectedMedia {
       },
     },
   };
+}
+
+function hintFor(device: CacheDevice): string {
+  const dataAt = device.findData?.();
+  if (dataAt === undefined) return 'pcache format makes one.';
+  return `Nothing of a cache is left that could be read, but it is not empty: there is something at byte ${dataAt}. pcache format takes it with --force only.`;
 }
 
 function generationOf(segment: SegmentView): Decoded<number> {

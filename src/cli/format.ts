@@ -47,6 +47,10 @@ export function define(command: Command, context: CommandContext): void {
   command.addHelpText(
     'after',
     `
+Whether a device holds something that is no cache is seen in its first and last
+1 MiB, and in 16 KiB at each of 4096 places between at most (every 1 MiB up to
+4 GiB). Data elsewhere is not seen.
+
 What survives loss of power:
   persistent memory, SSD  what was written before a flush (fsync), and part of what came after it
   tmpfs, as in /dev/shm   nothing but what was written back

@@ -52,6 +52,8 @@ export interface CacheDevice {
    * does not read far ahead at each (megabytes, on some block devices); `normal` otherwise.
    */
   expectAccess(pattern: 'scattered' | 'normal'): void;
+  /** Offset of something that is not zero, looked for in samples of all of the device (`device/data-samples`); `undefined` if none of them has any. */
+  findData?(): number | undefined;
   close(): void;
 }
 

@@ -18,6 +18,7 @@ import { PcacheError } from '../errors.js';
 import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_BYTES, segmentCountOf } from '../media/layout.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
+import { findDataBySamples } from './data-samples.js';
 import { attempt, openDeviceFile } from './device-file.js';
 import { errno } from './errno-codes.js';
 import { HugePageGatherer, mmapForHugePages } from './huge-pages.js';
@@ -189,6 +190,11 @@ export class MappedCacheDevice implements CacheDevice {
       this.#persistState[FAILED_ERRNO] = errnoOf(error) ?? errno.EIO;
       throw systemErrorFrom(`${this.handle.path}: sync of ${end - start} bytes at ${start}`, error, 'io');
     }
+  }
+
+  findData(): number | undefined {
+    this.#requireOpen();
+    return attempt(this.handle.path, () => findDataBySamples(this.handle.fd));
   }
 
   expectAccess(pattern: 'scattered' | 'normal'): void {

@@ -3,6 +3,7 @@
 
 import { accessSync, closeSync, constants, existsSync, fstatSync, lstatSync, openSync, readSync, realpathSync, type Stats } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
+import { findDataIn } from '../device/data-samples.js';
 import { errno } from '../device/errno-codes.js';
 import { errnoOf, systemError, systemErrorFrom } from '../device/system-error.js';
 import { PcacheError } from '../errors.js';
@@ -90,8 +91,13 @@ function requireCache(cache: Looked, backing: Looked): void {
   const superblock = decodeSuperblock(cache.control);
   const reason = superblock.ok ? '' : superblock.reason;
   throw new PcacheError('not-a-cache', `${cache.path}: not a cache: ${reason}`, {
-    hint: superblockIsBlank(cache.control) ? `pcache format ${cache.path} makes it one.` : `pcache check ${cache.path} says what it is.`,
+    hint: isEmpty(cache) ? `pcache format ${cache.path} makes it one.` : `It is not empty: pcache check ${cache.path} says what is there.`,
   });
+}
+
+/** As far as samples of it show. */
+function isEmpty({ realPath, control }: Looked): boolean {
+  return superblockIsBlank(control) && findDataIn(realPath) === undefined;
 }
 
 function checkMountPoint(path: string, files: readonly Looked[]): Pick<CheckedMount, 'mountpoint' | 'mountKind'> {

@@ -1,7 +1,7 @@
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'ava';
-import { DIRTY_TAIL_OFFSETS, SEGMENTS_OFFSET } from '../../src/media/layout.js';
+import { CACHE_BYTES_MIN, DIRTY_TAIL_OFFSETS, SEGMENTS_OFFSET } from '../../src/media/layout.js';
 import {
   flipByte,
   golden,
@@ -121,7 +121,13 @@ test('check of the wrong files is one line', async (t) => {
 });
 
 test('check of a device without anything of a cache says that it is none', async (t) => {
-  const { cachePath } = smallCache(t);
+  const { folder, cachePath } = smallCache(t);
   overwrite(cachePath, 0, new Uint8Array(SEGMENTS_OFFSET));
-  isRefused(t, await pcache('check', cachePath), 1, /cache\.pmem: not a cache: no superblock\nhint: pcache format makes one/);
+  const says =
+    /cache\.pmem: not a cache: no superblock\nhint: [^\n]* not empty: there is something at byte 20480\. pcache format takes it with --force only\.\n/;
+  isRefused(t, await pcache('check', cachePath), 1, says);
+  const empty = join(folder, 'empty');
+  writeFileSync(empty, '');
+  truncateSync(empty, CACHE_BYTES_MIN);
+  isRefused(t, await pcache('check', empty), 1, /empty: not a cache: no superblock\nhint: pcache format makes one\.\n/);
 });

@@ -1,6 +1,6 @@
 // The command line as a process: help, versions, and everything a user can do wrong before a mount exists.
 
-import { mkdirSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { commandRows } from '../../src/cli/commands.js';
@@ -8,6 +8,7 @@ import { formatCache } from '../../src/cache/format.js';
 import { createCacheFile, openCacheDevice } from '../../src/device/mapped-cache-device.js';
 import { CACHE_BYTES_MIN } from '../../src/media/layout.js';
 import { runPcache, type CommandResult } from '../gateway/fake-gateway.js';
+import { overwrite } from './offline-support.js';
 import { repositoryRoot } from '../support/paths.js';
 import { temporaryFolder } from '../support/tmp.js';
 
@@ -267,6 +268,11 @@ test('status of a cache that nobody serves is read from its media', async (t) =>
   const { cache, env } = makeFiles(t);
   const status = JSON.parse((await runPcache(['status', cache, '--json'], env)).stdout) as Record<string, unknown>;
   t.like(status, {
+  const startLost = join(folder, 'start-lost');
+  copyFileSync(cache, startLost);
+  overwrite(startLost, 0, new Uint8Array(8192));
+  const checkFirst = /start-lost: not a cache: no superblock\nhint: It is not empty: pcache check \S+start-lost says what is there\./;
+  isRefused(t, await mount(startLost, backing, mountpoint), 1, checkFirst);
     state: 'idle',
     cache,
     seg_total: 5,

@@ -89,13 +89,25 @@ test('format leaves a damaged cache alone, since nobody knows what it holds', as
   t.is(hashOf(cache.cachePath), before);
 });
 
+test('format leaves a cache with dirty data alone whose start is lost, as far as its samples see one', async (t) => {
+  const cache = smallCache(t);
+  useVolume(cache, (volume) => volume.write(0, new Uint8Array(MIB).fill(1)));
+  overwrite(cache.cachePath, 0, new Uint8Array(4 * MIB));
+  const before = hashOf(cache.cachePath);
+  isRefused(t, await pcache('format', cache.cachePath), 1, /holds data that is not a cache \(at byte \d+\), which would be lost/);
+  t.is(hashOf(cache.cachePath), before);
+});
+
 test('format leaves what is not a cache alone, says what it looks like, and gives a sparse file no blocks', async (t) => {
   const path = join(temporaryFolder(t), 'other');
   const kinds: [position: number, bytes: string, what: RegExp][] = [
     [0x438, '\x53\xef', /what looks like an ext2, ext3 or ext4 file system/],
     [0, 'XFSB', /what looks like an XFS file system/],
     [512, 'EFI PART', /what looks like a partition table/],
-    [MIB - 1, 'x', /data that is not a cache/],
+    [MIB - 1, 'x', /data that is not a cache \(at byte 1048575\)/],
+    [SEGMENTS_OFFSET + 3 * MIB + 16383, 'x', /data that is not a cache \(at byte 3182591\)/],
+    [SEGMENTS_OFFSET + 4 * SEGMENT_BYTES, 'x', /data that is not a cache \(at byte 67129344\)/],
+    [CACHE_BYTES_MIN - 1, 'x', /data that is not a cache \(at byte 100663295\)/],
   ];
   for (const [position, bytes, what] of kinds) {
     writeFileSync(path, '');

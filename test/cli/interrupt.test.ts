@@ -170,7 +170,7 @@ test('a format that is cut short while it overwrites leaves no cache, and is don
   t.throws(() => makeCache(plan, { tell: cutShort, reached: (stage) => stages.push(stage) }), { message: 'cut short' });
   t.deepEqual(stages, [FormatStage.overwriting]);
   isRefused(t, await pcache('check', cachePath), 1, /not a cache/);
-  isRefused(t, await pcache('format', cachePath), 1, /holds data that is not a cache, which would be lost\nhint: --force/);
+  isRefused(t, await pcache('format', cachePath), 1, /holds data that is not a cache \(at byte \d+\), which would be lost\nhint: --force/);
   t.is((await pcache('format', cachePath, '--force')).status, 0);
   t.is((await pcache('check', cachePath)).status, 0);
 });
