@@ -80,10 +80,13 @@ function optionNodeOf(option: Option): OptionNode {
   };
 }
 
-/** What `addHelpText` added: all that is printed behind what commander makes itself. */
+/** No line of help is longer. */
+const UNWRAPPED_COLUMNS = 10_000;
+
+/** What `addHelpText` added: all that is printed behind what commander makes itself; not wrapped. */
 function afterOf(command: Command): string {
   let text = '';
-  command.configureOutput({ writeOut: (part) => (text += part) });
+  command.configureOutput({ writeOut: (part) => (text += part), getOutHelpWidth: () => UNWRAPPED_COLUMNS });
   command.outputHelp();
   return text.slice(command.helpInformation().length).trim();
 }

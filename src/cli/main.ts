@@ -1,12 +1,13 @@
 // From an argument list to an exit status. Everything a user can do wrong ends here as one line on stderr: commander's own findings are
 // usage errors like any other. Only the modules of commands that the arguments name are loaded, so `pcache status` starts without FUSE.
 
-import { Command, CommanderError, Option } from 'commander';
+import { CommanderError, Option, type Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { logLevels, type LogLevel } from '../gateway/log-level.js';
 import type { CommandContext, GlobalOptions } from './command.js';
 import { commandRows } from './commands.js';
 import { addHelpCommand, unknownCommand } from './help.js';
+import { HelpfulCommand, helpColumns } from './help-text.js';
 import { Output } from './output.js';
 import { packageVersion } from './version.js';
 
@@ -60,7 +61,7 @@ class HelpShown extends Error {}
 /** Complete but for the commands that `args` does not name. */
 export async function buildProgram(args: readonly string[], context: CommandContext): Promise<Command> {
   const { output } = context;
-  const program = new Command('pcache');
+  const program = new HelpfulCommand('pcache');
   program
     .description('A write-back cache of fast memory in front of a slow block device, served as one file.')
     .option('--json', 'print results as JSON, and errors on stderr too')
@@ -69,8 +70,13 @@ export async function buildProgram(args: readonly string[], context: CommandCont
     .version(packageVersion(), '--version', 'print the version')
     .helpOption('--help', 'show help')
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: true, helpWidth: 110 })
-    .configureOutput({ outputError: () => undefined })
+    // What they take is in their own help.
+    .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
+    .configureOutput({
+      outputError: () => undefined,
+      getOutHelpWidth: () => helpColumns(process.stdout),
+      getErrHelpWidth: () => helpColumns(process.stderr),
+    })
     .exitOverride()
     .hook('preAction', (_, command) => {
       const options = program.opts<{ json?: true; quiet?: true; logLevel: LogLevel }>();

@@ -9,9 +9,11 @@ import { addMountPoint, gatewayOf, type ConfigDirOption } from './gateway-of.js'
 
 const HELP = `
 gc_percent N      Collect garbage when more than this share of the segments is in use, ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}. Kept in the cache.
-writeback pause   Write nothing back to the backing device, for example while it is needed for something else. No promise depends on it: what was
-                  acknowledged stays safe in the cache, and dirty data grows. A flush of a user (fsync) never waits for it. It is overridden
-                  while \`pcache flush\` or \`umount --flush\` runs, and while writers wait for room in a full cache. It lasts until
+writeback pause   Write nothing back to the backing device, for example while it is needed
+                  for something else. No promise depends on it: what was acknowledged stays
+                  safe in the cache, and dirty data grows. A flush of a user (fsync) never
+                  waits for it. It is overridden while \`pcache flush\` or \`umount --flush\`
+                  runs, and while writers wait for room in a full cache. It lasts until
                   \`resume\` or the end of the mount, beyond the death of an engine.
 writeback resume  Write back again.`;
 

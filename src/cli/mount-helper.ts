@@ -11,7 +11,7 @@ import { levelGiven, settingsOfConfig, type MountSettings } from './mount-settin
 
 export function define(command: Command, context: CommandContext): void {
   command
-    .usage('SOURCE DIR [-sfnv] [-N namespace] [-o options] [-t type]')
+    .usage('SOURCE DIR [-sfnv] [-N space] [-o options] [-t type]')
     .argument('[arguments...]', 'what mount(8) calls its helper with; SOURCE is CACHE#BACKING or the NAME of a configuration')
     .allowUnknownOption()
     .description('Mounts as `pcache mount` does, called as mount(8) calls the helper of a file system. Not for use by hand.')
