@@ -11,7 +11,7 @@ import { cpuSecondsOf } from './processes.js';
 const CACHE_BYTES = 512 * MIB;
 const TERMINAL = { columns: 200, rows: 60 };
 const WATCH_SECONDS = 20;
-const WATCH_SECONDS_QUICK = 10;
+const WATCH_SECONDS_QUICK = 4;
 /** The first pictures are drawn by code that nothing has been compiled of. */
 const WARM_UP_MS = 3000;
 const START_MS = 20_000;
