@@ -186,7 +186,6 @@ function checkBinding(device: CacheDevice, { gatewayHeader }: InspectedMedia, ba
   }
   const change = backingChange(header, device.control.bytes, () => backing.print);
   if (change !== undefined) {
-    const what = `it was written to after the cache was closed: ${change}`;
-    list.add('error', 'backing-changed', 'backing device', `${what}; what the cache holds may be older: mount refuses it`);
+    list.add('error', 'backing-changed', 'backing device', `it ${change.text}: mount refuses it`);
   }
 }

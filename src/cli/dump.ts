@@ -8,7 +8,7 @@ import type { InspectedMedia } from '../cache/inspect-media.js';
 import { inspectMedia, isStale } from '../cache/inspect-media.js';
 import { findStagedKsets, forEachKeyOf } from '../cache/staged-ksets.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
-import type { StoredPrint } from '../media/backing-print.js';
+import { isCutPrint, type StoredPrint } from '../media/backing-print.js';
 import { cacheFlagsOf } from '../media/cache-info.js';
 import type { CacheInfo } from '../media/cache-info.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
@@ -211,6 +211,9 @@ function cacheLines(record: CacheRecord): string[] {
 }
 
 function printText({ bytes, crc, seconds, nanoseconds, records_crc: recordsCrc }: ReturnType<typeof printRecord>): string {
+  if (isCutPrint({ bytes, crc, ...(seconds === null ? {} : { changed: { seconds, nanoseconds: nanoseconds ?? 0 } }) })) {
+    return 'none: the backing device was cut while it was in use';
+  }
   const changed = seconds === null ? '' : `, last changed at ${timeText({ seconds, nanoseconds: nanoseconds ?? 0 })}`;
   return `of the backing device at the close: crc ${crcText(crc)} of its first ${bytes} bytes${changed}; records crc ${crcText(recordsCrc)}`;
 }

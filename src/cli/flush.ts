@@ -91,13 +91,20 @@ export async function flushWithProgress(
 
 /** An error of the devices at a flush, with what has become of the data; other errors as they are. Never rejects. */
 export async function withWhatStays(error: unknown, what: string, client: ControlClient, advice: string): Promise<unknown> {
-  if (!(error instanceof PcacheError) || (error.code !== 'io' && error.code !== 'no-space')) return error;
+  if (!(error instanceof PcacheError) || !['io', 'no-space', 'mismatch'].includes(error.code)) return error;
   try {
     const status = statusOfAnswer(await client.request({ op: 'status' }), ['dirty_bytes', 'backing', 'cache', 'state']);
     const { dirty_bytes: dirtyBytes, backing, cache, state } = status;
+    const why = messageOf(error).replace(/^flush: /, '');
+    if (error.code === 'mismatch') {
+      const stays = dirtyBytes === 0 ? '' : `${formatSize(dirtyBytes)} of dirty data stay in ${cache}: `;
+      return new PcacheError(error.code, `${what}: ${stays}${why}`, {
+        cause: error,
+        ...(error.hint === undefined ? {} : { hint: error.hint }),
+      });
+    }
     // Of a cache device that fails nobody knows what it still has.
     const isSafe = state !== 'cache-error';
-    const why = messageOf(error).replace(/^flush: /, '');
     const message = `${what}: ${formatSize(dirtyBytes)} could not be written back to ${backing} and stay in ${cache}: ${why}`;
     return new PcacheError(error.code, message, { cause: error, ...(isSafe ? { hint: `Nothing is lost: ${advice}` } : {}) });
   } catch {

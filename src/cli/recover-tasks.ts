@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { readCacheMedia } from '../cache/cache-media.js';
-import { backingChange } from '../cache/changed-backing.js';
+import { backingChange, type BackingChange } from '../cache/changed-backing.js';
 import type { DamagedRange } from '../cache/check-damage.js';
 import { DamagedRanges } from '../cache/check-damage.js';
 import type { BackingFacts } from '../cache/check-records.js';
@@ -41,7 +41,7 @@ export interface CacheRead {
   /** If it is wanted, or if data is damaged. */
   readonly recovery: RecoveryPlan | undefined;
   /** What is known of a write to the backing device since the cache was closed, as `backingChange` says it. */
-  readonly change: string | undefined;
+  readonly change: BackingChange | undefined;
 }
 
 /** Throws PcacheError `mismatch`, and what `openCache` throws. */

@@ -3,7 +3,7 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { changedBackingError, factsOf } from '../cache/changed-backing.js';
+import { changedBackingError, factsOf, type BackingChange } from '../cache/changed-backing.js';
 import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
 import type { Replay } from '../cache/replay.js';
@@ -127,7 +127,7 @@ function refuseChangedBacking({ cachePath }: Task, { change, replay }: CacheRead
   });
 }
 
-function changeError(change: string, { dirtyBytes }: Replay): PcacheError {
+function changeError(change: BackingChange, { dirtyBytes }: Replay): PcacheError {
   return changedBackingError(change, dirtyBytes, '--adopt');
 }
 

@@ -64,7 +64,7 @@ function entryToUnmount(path: string): RuntimeEntry | undefined {
 async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean, context: CommandContext): Promise<void> {
   const { output } = context;
   const client = await connectTo(entry);
-  let last: { dirty_bytes: number };
+  let last: LastStatus;
   let flushedBytes = 0;
   try {
     await refuseLoss(path, entry, flush, client);
@@ -73,11 +73,19 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
   } finally {
     client.close();
   }
-  const result = { mountpoint: entry.mountpoint, flushed_bytes: flushedBytes, dirty_bytes: last.dirty_bytes, cache: entry.cache };
+  const backingError = last.last_error?.device === 'backing' ? last.last_error.message : undefined;
+  const result = {
+    mountpoint: entry.mountpoint,
+    flushed_bytes: flushedBytes,
+    dirty_bytes: last.dirty_bytes,
+    cache: entry.cache,
+    ...(backingError === undefined ? {} : { backing_error: backingError }),
+  };
   output.result(result, () => {
     if (last.dirty_bytes > 0) return `${path}: unmounted; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
-    return `${path}: unmounted; everything is on ${entry.backing}`;
+    return backingError === undefined ? `${path}: unmounted; everything is on ${entry.backing}` : `${path}: unmounted; nothing is dirty`;
   });
+  if (backingError !== undefined) output.warn(backingError);
 }
 
 /** A file that was deleted while it was mounted ends with the mount. Throws PcacheError `mismatch` if that would lose anything. */
@@ -123,8 +131,11 @@ async function hasToFlush(client: ControlClient): Promise<boolean> {
   return !status.read_only || status.dirty_bytes > 0;
 }
 
+/** What is needed of it; `last_error` only from gateways that tell it. */
+type LastStatus = Pick<StatusSnapshot, 'dirty_bytes'> & Partial<Pick<StatusSnapshot, 'last_error'>>;
+
 /** The last status of the gateway, or the last one heard if it died meanwhile. */
-async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient, output: Output): Promise<{ dirty_bytes: number }> {
+async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient, output: Output): Promise<LastStatus> {
   const before = await statusFrom(client);
   const end = client.request({ op: 'wait_end' }, {}).then(
     (status) => ({ status: statusOfAnswer(status, NEEDED), error: undefined }),

@@ -79,6 +79,13 @@ export interface BackingDevice {
    * PcacheError `io`. Without it a change by others is not noticed.
    */
   print?(options: { durable: boolean }): BackingPrint;
+  /**
+   * Throws PcacheError `mismatch` if the device is shorter than when it was opened, or was found to be so before by whoever shares it: what it has lost
+   * nobody knows, even when it has its length again. One system call. Without it that is not noticed.
+   */
+  requireWhole?(): void;
+  /** How much of it was missing when `requireWhole` found the most of it missing; 0: never. */
+  readonly lostBytes?: number;
   /** For `openBackingQueue`: takes up to `depth` requests at a time. Without it each is done when it is submitted. */
   queue?(depth: number): BackingQueue;
   /** For `openWriteQueue`. */

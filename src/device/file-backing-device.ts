@@ -25,7 +25,7 @@ import { attempt, openDeviceFile } from './device-file.js';
 import { BUFFERED, enableDirectIo, type IoAlignment } from './direct-io.js';
 import { errno } from './errno-codes.js';
 import { addressOf, lseek, mmap, munmap, pread, pwrite, view } from './libc.js';
-import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SEEK_DATA } from './linux-constants.js';
+import { MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ, PROT_WRITE, SEEK_DATA, SEEK_END } from './linux-constants.js';
 import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
 
 /** All that another thread of the process needs to use a backing device; structured-cloneable. */
@@ -39,10 +39,12 @@ export interface BackingDeviceHandle {
   readonly alignment: IoAlignment;
   /** One word: 1 while some thread rewrites part of a block. */
   readonly blockLock: SharedArrayBuffer;
+  /** One float: see `BackingDevice.lostBytes`. */
+  readonly lostBytes: SharedArrayBuffer;
 }
 
 /** What a child process that inherits the descriptor needs; JSON. */
-export type InheritedBackingDevice = Omit<BackingDeviceHandle, 'blockLock'>;
+export type InheritedBackingDevice = Omit<BackingDeviceHandle, 'blockLock' | 'lostBytes'>;
 
 export interface OpenBackingDeviceOptions {
   readOnly?: boolean;
@@ -51,6 +53,10 @@ export interface OpenBackingDeviceOptions {
   /** For readers: `none` reads beside a writer. */
   lock?: 'shared' | 'none';
 }
+
+/** What to do about a device that was cut. */
+export const CUT_HINT =
+  'What is dirty stays in the cache. Unmount, bring the content back from a copy, then pcache recover CACHE BACKING --adopt writes what is dirty to it.';
 
 const BOUNCE_BYTES = 1024 * 1024;
 
@@ -71,9 +77,11 @@ export function openBackingDevice(path: string, options: OpenBackingDeviceOption
   }
 }
 
-/** A device whose descriptor this process inherited; lock and O_DIRECT came with it. It closes the descriptor. */
-export function adoptBackingDevice(inherited: InheritedBackingDevice): FileBackingDevice {
-  return new FileBackingDevice({ ...inherited, blockLock: new SharedArrayBuffer(4) }, true);
+/** A device whose descriptor this process inherited; lock and O_DIRECT came with it. It closes the descriptor. `lostBytes`: known of it already. */
+export function adoptBackingDevice(inherited: InheritedBackingDevice, lostBytes = 0): FileBackingDevice {
+  const lost = new SharedArrayBuffer(8);
+  new Float64Array(lost)[0] = lostBytes;
+  return new FileBackingDevice({ ...inherited, blockLock: new SharedArrayBuffer(4), lostBytes: lost }, true);
 }
 
 /** Another object for the same device, for another thread of the process. It leaves the descriptor open. */
@@ -91,6 +99,7 @@ export class FileBackingDevice implements BackingDevice {
   readonly #alignmentBytes: number;
   readonly #memoryAlignmentBytes: number;
   readonly #lock: Int32Array;
+  readonly #lost: Float64Array;
   #bounceAddress = 0;
   #bounce = new Uint8Array(0);
   /** The ArrayBuffer that was used last, and where it is: callers mostly use the same one again. */
@@ -109,6 +118,7 @@ export class FileBackingDevice implements BackingDevice {
     this.#alignmentBytes = handle.alignment.offsetBytes;
     this.#memoryAlignmentBytes = handle.alignment.memoryBytes;
     this.#lock = new Int32Array(handle.blockLock);
+    this.#lost = new Float64Array(handle.lostBytes);
   }
 
   read(offsetBytes: number, target: Uint8Array, targetOffset: number, lengthBytes: number): void {
@@ -175,6 +185,25 @@ export class FileBackingDevice implements BackingDevice {
     } catch (error) {
       if (error instanceof PcacheError) throw error;
       throw systemErrorFrom(this.handle.path, error, codeOfNumber(errnoOf(error) ?? errno.EIO));
+    }
+  }
+
+  get lostBytes(): number {
+    return this.#lost[0]!;
+  }
+
+  requireWhole(): void {
+    this.#requireOpen();
+    // Of files and block devices alike. A block device that is gone has 0 bytes: its requests fail, and it may come back as it was.
+    const length = lseek(this.#fd, 0, SEEK_END);
+    const isGone = length < 0 || (length === 0 && fs.fstatSync(this.#fd).isBlockDevice());
+    if (!isGone && this.sizeBytes - length > this.lostBytes) this.#lost[0] = this.sizeBytes - length;
+    if (this.lostBytes > 0) {
+      throw new PcacheError(
+        'mismatch',
+        `${this.handle.path} became ${this.lostBytes} bytes shorter than the volume: it was cut while in use`,
+        { hint: CUT_HINT },
+      );
     }
   }
 

@@ -4,6 +4,8 @@
 // Invariants:
 // - A backing device that fails loses nothing: dirty_tail stays and the batch is written and flushed again as a whole, after a pause that doubles
 //   from 100 ms to 30 s. A flush that fails says nothing about what was written before it, so no part of the batch counts.
+// - A backing device that was cut, shorter than the volume, ends writing back for good: it is looked at twice a second, before and after each batch, and
+//   when somebody asks (`look`). The collector goes on.
 // - A cache device that fails, or a log that is damaged, ends all background work: no dirty_tail moves and no segment is freed, since nothing that
 //   would be stored about it counts as durable.
 // - While writing back is paused nothing of it is begun or gone on with; what was submitted completes by itself. Whoever waits for it, for a flush or for
@@ -16,6 +18,8 @@ import type { WritebackPace } from './writeback-pace.js';
 
 export const PAUSE_FIRST_MS = 100;
 export const PAUSE_LAST_MS = 30_000;
+/** The length of the backing device is looked at so often. */
+export const LOOK_MS = 500;
 
 /** Pauses between attempts, each twice as long as the one before. Times are milliseconds of a monotonic clock. */
 export class RetryPause {
@@ -40,7 +44,7 @@ export class RetryPause {
 
 /** Who is told of failures. */
 export interface FailureReports {
-  /** Called for every attempt that failed. */
+  /** Called for every attempt that failed, and once when the backing device was found cut (`mismatch`). */
   backingFailed(error: unknown): void;
   /** A batch reached the backing device; called whether or not one failed before. */
   backingWorks(): void;
@@ -56,6 +60,8 @@ export class BackgroundWork {
   readonly #isPaused: () => boolean;
   readonly #pause = new RetryPause();
   #isEnded = false;
+  #isBackingCut = false;
+  #lookedMs = Number.NEGATIVE_INFINITY;
 
   /** @param pace without it a step writes a batch as a whole, and nothing rests; @param isPaused a user has paused it, and nobody waits for it */
   constructor(
@@ -92,8 +98,26 @@ export class BackgroundWork {
    * Never throws.
    */
   step(): boolean {
+    if (this.#clock() - this.#lookedMs >= LOOK_MS) this.look();
     const collected = this.#collect();
     return this.#writeBack() || collected;
+  }
+
+  /** Looks whether the backing device is as long as the volume; if not, it has failed. Never throws. */
+  look(): void {
+    this.#lookedMs = this.#clock();
+    if (this.#isBackingCut) return;
+    try {
+      this.#maintenance.requireWholeBacking();
+    } catch (error) {
+      this.#failBacking(error);
+    }
+  }
+
+  #failBacking(error: unknown): void {
+    this.#isBackingCut = this.#maintenance.isBackingCut;
+    if (!this.#isBackingCut) this.#pause.failed(this.#clock());
+    this.#reports.backingFailed(error);
   }
 
   #collect(): boolean {
@@ -107,7 +131,7 @@ export class BackgroundWork {
   }
 
   #writeBack(): boolean {
-    if (this.#isEnded || this.pauseLeftMs > 0 || this.restLeftMs > 0 || this.#isPaused()) return false;
+    if (this.#isEnded || this.#isBackingCut || this.pauseLeftMs > 0 || this.restLeftMs > 0 || this.#isPaused()) return false;
     try {
       const outcome = this.#maintenance.writebackPart(this.#pace?.beginSlice() ?? Infinity, this.#clock);
       if (outcome === 'done') {
@@ -118,8 +142,7 @@ export class BackgroundWork {
       return outcome !== 'none';
     } catch (error) {
       if (this.#maintenance.isBackingFailure && error instanceof PcacheError) {
-        this.#pause.failed(this.#clock());
-        this.#reports.backingFailed(error);
+        this.#failBacking(error);
       } else {
         this.#endWith('writeback', error);
       }

@@ -39,7 +39,9 @@ const maintenance = new Maintenance(cache, thread.backing, (bytes) => {
 const reports: FailureReports = {
   backingFailed(error) {
     cache.counters[COUNTER.writeback_errors]! += 1;
-    if (thread.backingError.set(messageOf(error), Date.now())) noteError('writeback, which goes on when the device does', error);
+    const isFirst = thread.backingError.set(messageOf(error), Date.now());
+    if (maintenance.isBackingCut) noteError('writeback, which ends', error);
+    else if (isFirst) noteError('writeback, which goes on when the device does', error);
   },
   backingWorks() {
     if (!thread.backingError.clear()) return;
@@ -52,12 +54,22 @@ const reports: FailureReports = {
   },
 };
 const work = new BackgroundWork(maintenance, clock, reports, pace, isPaused);
+/** Whoever waits for it waits for what was true when it asked. */
+function lookIfWanted(): void {
+  const { words: flags } = thread.shared;
+  const wanted = Atomics.load(flags, GatewayWord.looksWanted);
+  if (wanted === Atomics.load(flags, GatewayWord.looksDone)) return;
+  work.look();
+  Atomics.store(flags, GatewayWord.looksDone, wanted);
+}
+
 const restWord = new Int32Array(new SharedArrayBuffer(4));
 
 tellMain({ type: 'ready' });
 while (!thread.isSet(GatewayWord.stopBackground)) {
   const seen = epoch(words, Word.backgroundWorkEvent);
   if (thread.isSet(GatewayWord.cacheFailed)) work.end();
+  lookIfWanted();
   if (work.step()) continue;
   const restMs = work.restLeftMs;
   if (restMs > 0) {
@@ -70,5 +82,7 @@ while (!thread.isSet(GatewayWord.stopBackground)) {
   wait(words, Word.backgroundWorkEvent, seen, Math.max(TICK_MIN_MS, Math.min(TICK_MS, pauseMs > 0 ? pauseMs : TICK_MS)));
 }
 maintenance.close();
+// For whoever says at the end that the backing device has everything.
+work.look();
 thread.end();
 tellMain({ type: 'ended' });

@@ -184,18 +184,23 @@ class EngineProcess {
     const { cache, backing } = this.#message.start;
     const { dirty_bytes: dirtyBytes, state } = engine.snapshot();
     const what = `${dirtyBytes} bytes of dirty data could not be written back to ${backing.path} and stay in ${cache.path}`;
-    // Of a cache device that fails nobody knows what it still has.
-    const safe = state === 'cache-error' ? '' : ', nothing is lost';
+    // Of a cache device that fails nobody knows what it still has, nor of a backing device that was cut what it has lost.
+    const isCut = error instanceof PcacheError && error.code === 'mismatch';
+    const safe = state === 'cache-error' || isCut ? '' : ', nothing is lost';
     const why = messageOf(error).replace(/^flush: /, '');
-    return new PcacheError(asPcacheError(error).code, `${what}${safe}: ${why}`, { cause: error, hint: stayHint(cache, backing) });
+    return new PcacheError(asPcacheError(error).code, `${what}${safe}: ${why}`, {
+      cause: error,
+      hint: (isCut ? error.hint : undefined) ?? stayHint(cache, backing),
+    });
   }
 
   /** The last word of a log: whether the backing device has everything. */
   #sayWhatStays(engine: Engine): void {
     const { cache, backing } = this.#message.start;
-    const { dirty_bytes: dirtyBytes } = engine.snapshot();
+    const { dirty_bytes: dirtyBytes, last_error: lastError } = engine.snapshot();
+    if (lastError?.device === 'backing') this.#log.warn({ dirtyBytes }, `the log is closed; the backing device: ${lastError.message}`);
     if (dirtyBytes > 0) this.#log.info({ dirtyBytes }, `the log is closed; ${dirtyBytes} bytes of dirty data stay in ${cache.path}`);
-    else this.#log.info(`the log is closed; everything is on ${backing.path}`);
+    else if (lastError === null) this.#log.info(`the log is closed; everything is on ${backing.path}`);
   }
 
   /** Something is broken, and the state in this process's memory with it. What was acknowledged is in the cache; the next engine finds it. */

@@ -6,12 +6,11 @@
 
 import { randomBytes } from 'node:crypto';
 import { availableParallelism } from 'node:os';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { Cache } from '../cache/cache.js';
 import { printAtClose, printNow } from '../cache/changed-backing.js';
 import { openCache, type OpenedCache } from '../cache/open.js';
-import { NumberWord, Word } from '../cache/shared-state.js';
+import { Word } from '../cache/shared-state.js';
 import { adoptBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { adoptCacheDevice } from '../device/mapped-cache-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
@@ -29,9 +28,8 @@ import { signal } from '../shared/event-word.js';
 import { gatherHugePages, type HugePageGathering } from './huge-page-gathering.js';
 import type { Engine, EngineEnd, EngineOptions, FlushProgress } from './engine.js';
 import { dirtySinceOf, takeSnapshot } from './engine-status.js';
-import { FlushGauge } from './flush-gauge.js';
 import { hostBootId } from './host-boot-id.js';
-import { DataThread, GatewayNumber, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
+import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
 import { loadInOrder } from './parked-threads.js';
 import type { ParkedThreads } from './parked-threads.js';
@@ -48,11 +46,10 @@ import { MissLane } from './miss-lane.js';
 import { MISS_WORKERS, missKind, threadKinds } from './thread-kinds.js';
 import type { DataThreadKind } from './thread-kinds.js';
 import type { ThreadMessage } from './thread-messages.js';
+import { writeBackAll } from './write-back-all.js';
 import { VolumeFiles, volumeNodeid } from './volume-files.js';
 import type { VolumeFilesOptions } from './volume-files.js';
 
-/** Progress of a flush is told this often. */
-const FLUSH_TICK_MS = 50;
 const GC_PERCENT_SHIFT = 6;
 const GC_PERCENT_MASK = 0x7f;
 const MAX_WRITE_DEFAULT_BYTES = 1024 * 1024;
@@ -64,7 +61,7 @@ export async function startThreadedEngine(options: EngineOptions, threads: Parke
   let backing: FileBackingDevice | undefined;
   let engine: ThreadedEngine;
   try {
-    backing = adoptBackingDevice(options.backing);
+    backing = adoptBackingDevice(options.backing, options.kept?.backingLostBytes);
     engine = new ThreadedEngine(options, device, backing, threads);
   } catch (error) {
     backing?.close();
@@ -341,41 +338,11 @@ class ThreadedEngine implements Engine {
 
   async flush(onProgress: (progress: FlushProgress) => void): Promise<void> {
     if (this.#shared.cache.readOnly) throw new PcacheError('permission', 'flush: the volume is mounted read-only');
-    Atomics.add(this.#shared.words, GatewayWord.flushWaiters, 1);
-    try {
-      await this.#flush(onProgress);
-    } finally {
-      Atomics.sub(this.#shared.words, GatewayWord.flushWaiters, 1);
-    }
+    await writeBackAll(this.#shared, this.#cache, () => this.#stopping !== undefined, onProgress);
   }
 
-  async #flush(onProgress: (progress: FlushProgress) => void): Promise<void> {
-    const { words, numbers } = this.#shared.cache;
-    const takenBytes = (): number => this.#shared.numbers[GatewayNumber.writebackTaken]!;
-    const bytesTotal = this.#cache.dirtyBytes;
-    const gauge = new FlushGauge(bytesTotal, numbers[NumberWord.passedBytes]!, takenBytes());
-    const target = this.#cache.log.requestFlush();
-    const backingError = new SharedText(this.#shared.backingError);
-    let lastLeft = -1;
-    while (!this.#isWrittenBack(target)) {
-      if (this.#stopping !== undefined) throw new PcacheError('closed', 'flush: the volume was unmounted');
-      if (Atomics.load(this.#shared.words, GatewayWord.cacheFailed) !== 0) {
-        throw new PcacheError('io', `flush: ${new SharedText(this.#shared.cacheError).get()?.text ?? 'the cache device fails'}`);
-      }
-      const error = backingError.get();
-      if (error !== undefined)
-        throw new PcacheError('io', `flush: ${error.text}`, { hint: 'Nothing is lost: it stays in the cache and is tried again.' });
-      const bytesLeft = gauge.leftBytes(numbers[NumberWord.passedBytes]!, takenBytes());
-      if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
-      lastLeft = bytesLeft;
-      signal(words, Word.backgroundWorkEvent);
-      await delay(FLUSH_TICK_MS);
-    }
-    onProgress({ bytesTotal, bytesLeft: 0 });
-  }
-
-  #isWrittenBack(sequence: number): boolean {
-    return this.#shared.cache.numbers[NumberWord.writtenSequence]! >= sequence;
+  backingLostBytes(): number {
+    return this.#backing.lostBytes;
   }
 
   setGcPercent(percent: number): void {

@@ -77,6 +77,8 @@ export interface KeptState {
   readonly writebackPaused: boolean;
   /** As `dirty_since_ms` of the status. */
   readonly dirtySinceMs: number | null;
+  /** See `BackingDevice.lostBytes`. */
+  readonly backingLostBytes: number;
 }
 
 export interface EngineOptions extends EngineStart {
@@ -102,8 +104,10 @@ export interface FlushProgress {
 export interface Engine {
   /** Cheap; called for every status request and for `stats.json`. */
   snapshot(): StatusSnapshot;
-  /** Writes back everything that is dirty now; resolves when the backing device has it durably. Rejects with PcacheError `io` or `closed`. */
+  /** Writes back everything that is dirty now; resolves when the backing device has it durably. Rejects with PcacheError `io`, `mismatch` (it was cut) or `closed`. */
   flush(onProgress: (progress: FlushProgress) => void): Promise<void>;
+  /** See `BackingDevice.lostBytes`. */
+  backingLostBytes(): number;
   /** Takes effect at once and is stored on the media. Throws PcacheError `usage` out of 0 to 90. */
   setGcPercent(percent: number): void;
   /** See WritebackOrder. Not kept on the media. Throws PcacheError `permission` if the volume is mounted read-only. */

@@ -55,7 +55,10 @@ export const GatewayWord = {
   writebackPaused: 6,
   /** Not 0: the volume is to be unmounted when its users are gone. */
   unmountWanted: 7,
-  count: 8,
+  /** How often it was asked for that the background worker looks at the length of the backing device, and which of these times it has. */
+  looksWanted: 8,
+  looksDone: 9,
+  count: 10,
 } as const;
 
 export const GatewayNumber = {

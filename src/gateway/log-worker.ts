@@ -6,9 +6,11 @@
 
 import { sendAnswer } from '../fuse/answer.js';
 import { Word } from '../cache/shared-state.js';
+import { messageOf } from '../errors.js';
 import { errno } from '../device/errno-codes.js';
 import { COUNTER } from '../shared/counters.js';
 import { epoch, wait } from '../shared/event-word.js';
+import { LOOK_MS } from './background-work.js';
 import { DirtyTracker } from './dirty-tracker.js';
 import { DataThread, GatewayWord, lastWriteMs } from './gateway-shared.js';
 import type { DataThreadStart } from './gateway-shared.js';
@@ -29,6 +31,7 @@ const { cache, flushes, slots, shared } = thread;
 const { words } = shared.cache;
 const tuple = new Int32Array(3);
 const waiting: WaitingFlush[] = [];
+let lookedMs = Number.NEGATIVE_INFINITY;
 const tracker = new DirtyTracker(shared);
 
 function takeFlushes(): void {
@@ -51,6 +54,18 @@ function answerFlushes(failure: number): void {
     slots.give(slot);
   }
   waiting.length = kept;
+}
+
+/** A read-only volume has no background worker that would notice a backing device that was cut. */
+function lookAtBacking(isLastPass: boolean): void {
+  const nowMs = performance.now();
+  if (nowMs - lookedMs < LOOK_MS && !isLastPass) return;
+  lookedMs = nowMs;
+  try {
+    thread.backing.requireWhole();
+  } catch (error) {
+    if (thread.backingError.set(messageOf(error), Date.now())) noteError('backing device', error);
+  }
 }
 
 /** One pass. Returns whether there was something to do. */
@@ -79,7 +94,8 @@ while (true) {
   takeFlushes();
   lastWriteMs(shared.numbers);
   tracker.round();
-  if (isLastPass && !shared.cache.readOnly) closeLog();
+  if (shared.cache.readOnly) lookAtBacking(isLastPass);
+  else if (isLastPass) closeLog();
   const didSomething = !shared.cache.readOnly && step();
   answerFlushes(thread.isSet(GatewayWord.cacheFailed) ? errno.EIO : 0);
   if (isLastPass && waiting.length === 0) break;

@@ -13,14 +13,26 @@ export class Maintenance {
   readonly #writeback: Writeback;
   readonly #writer: WritebackWriter;
   readonly #collector: Collector;
+  readonly #backing: BackingDevice;
   #isUnderWay = false;
   #isBackingFailure = false;
 
   /** @param onTaken told how many bytes of a batch the backing device has taken, as it goes; less again by those of a batch that fails */
   constructor(cache: Cache, backing: BackingDevice, onTaken?: (bytes: number) => void) {
+    this.#backing = backing;
     this.#writeback = new Writeback(cache);
     this.#writer = new WritebackWriter(this.#writeback, backing, onTaken);
     this.#collector = new Collector(cache);
+  }
+
+  /** Whether the backing device was found shorter than the volume: nothing is written to it any more. */
+  get isBackingCut(): boolean {
+    return (this.#backing.lostBytes ?? 0) > 0;
+  }
+
+  /** As `BackingDevice.requireWhole`. */
+  requireWholeBacking(): void {
+    this.#backing.requireWhole?.();
   }
 
   /** Whether what was thrown last was about the backing device; if not, it was about the cache device or the log. */
@@ -30,7 +42,7 @@ export class Maintenance {
 
   /**
    * Writes one batch to the backing device, flushes it, and moves dirty_tail. Returns whether there was one. Throws PcacheError `io` (or
-   * `no-space`) if the backing device fails: then nothing has moved and the batch will be tried again; `io` if the cache device does (see
+   * `no-space`, `mismatch` if it was cut) if the backing device fails: then nothing has moved and the batch will be tried again; `io` if the cache device does (see
    * `isBackingFailure`); `damaged` if the log is.
    */
   writebackStep(): boolean {

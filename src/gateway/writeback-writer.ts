@@ -3,6 +3,8 @@
 // Invariants:
 // - The flush is submitted when every write of the batch has completed, and none has failed. A flush covers nothing else.
 // - After a failure nothing more is submitted; it is thrown when nothing is in flight any more. No part of the batch counts then.
+// - Nothing is written to a device that was found shorter than the volume, and no batch on it counts: a file would be lengthened with holes, and what is
+//   missing would not be noticed any more.
 // - A batch begins when nothing of an earlier one is in flight: so no old bytes come after newer ones.
 // - Pieces do not overlap, so the order of writes does not matter. The memory of a request stays unchanged until its completion: payload that is not
 //   written back is neither moved nor freed, and a buffer is used for one request at a time.
@@ -12,7 +14,7 @@ import { openWriteQueue } from '../device/backing-queue.js';
 import type { BackingQueue } from '../device/backing-queue.js';
 import type { BackingDevice } from '../device/device.js';
 import { PAGE_BYTES } from '../media/layout.js';
-import type { PcacheError } from '../errors.js';
+import { PcacheError } from '../errors.js';
 import { alignedBuffer } from './aligned-buffer.js';
 
 /** Pieces that follow each other in the volume are written together, up to this. */
@@ -76,18 +78,22 @@ export class WritebackWriter {
 
   /**
    * Goes on until all is written and flushed, and returns true; or until it is `untilMs` of `clock`, and returns false: then it is to be called again. It
-   * may block beyond that while it can do nothing but wait for the device. Throws PcacheError `io` (or `no-space`) if the device has failed.
+   * may block beyond that while it can do nothing but wait for the device. Throws PcacheError `io` (or `no-space`) if the device has failed,
+   * `mismatch` if it was cut.
    */
   advance(untilMs: number, clock: () => number): boolean {
     const queue = (this.#queue ??= openWriteQueue(this.#backing, WRITE_DEPTH + 1));
+    // Between slices, not between requests; what comes in between lengthens no file up to its end, unless the end itself is written.
+    this.#look();
     for (;;) {
-      if (this.#isFlushed) return true;
+      if (this.#failure === undefined && this.#isFlushed) this.#look();
       if (this.#failure !== undefined) {
         this.#settle();
         this.#onTaken(-this.#takenBytes);
         this.#takenBytes = 0;
         throw this.#failure;
       }
+      if (this.#isFlushed) return true;
       if (!this.isSubmitted && this.#hasRoom()) {
         this.#submit(queue);
       } else if (!this.isWritten()) {
@@ -110,6 +116,15 @@ export class WritebackWriter {
     this.#settle();
     this.#queue?.close();
     this.#queue = undefined;
+  }
+
+  #look(): void {
+    try {
+      this.#backing.requireWhole?.();
+    } catch (error) {
+      if (!(error instanceof PcacheError)) throw error;
+      this.#failure ??= error;
+    }
   }
 
   #hasRoom(): boolean {

@@ -204,8 +204,8 @@ class Background {
   }
 }
 
-function backingError(what: string, { code, message, errno }: PcacheError): PcacheError {
-  return new PcacheError(code, `${what}: ${message}`, { hint: NOTHING_IS_LOST, ...(errno === undefined ? {} : { errno }) });
+function backingError(what: string, { code, message, errno, hint = NOTHING_IS_LOST }: PcacheError): PcacheError {
+  return new PcacheError(code, `${what}: ${message}`, { hint, ...(errno === undefined ? {} : { errno }) });
 }
 
 runServingThread(HEAD.writes, COUNTER_SLICE.background, (thread) => {

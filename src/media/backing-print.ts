@@ -26,6 +26,16 @@ export interface StoredPrint extends BackingPrint {
   readonly recordsCrc: number;
 }
 
+/**
+ * In place of a print: the device was cut while it was used, and what it lost nobody knows. Its time is none that a print has, so a program that does not
+ * know this one takes a file with it for changed.
+ */
+export const CUT_PRINT: BackingPrint = { bytes: 1, crc: 0, changed: { seconds: 1, nanoseconds: 0 } };
+
+export function isCutPrint({ changed }: BackingPrint): boolean {
+  return changed?.seconds === CUT_PRINT.changed?.seconds && changed?.nanoseconds === CUT_PRINT.changed?.nanoseconds;
+}
+
 export function printIsValid({ bytes, crc, changed }: BackingPrint): boolean {
   const isTime =
     changed === undefined ||

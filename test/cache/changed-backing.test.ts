@@ -187,3 +187,30 @@ test('a device that can not say its print is never refused', (t) => {
     undefined,
   );
 });
+
+for (const dirty of [false, true]) {
+  test(`a backing device that was cut while a cache with ${dirty ? 'dirty' : 'clean'} data was open is refused afterwards, unless it is adopted`, (t) => {
+    const rig = new Rig({ volumeBytes: VOLUME_BYTES });
+    let lostBytes = 0;
+    const cut = layerOverBacking(rig.backing, {
+      print: (options) => rig.backing.print(options),
+      requireWhole() {
+        if (lostBytes > 0) throw new PcacheError('mismatch', 'cut');
+      },
+    });
+    const volume = rig.open({ backing: cut });
+    volume.write(8192, payload(1, 4096));
+    if (!dirty) volume.writeBackAll();
+    lostBytes = 512;
+    if (dirty) t.throws(() => volume.writeBackAll(), { code: 'mismatch' });
+    volume.close();
+    // It has its length again, and all else that a print is of.
+    lostBytes = 0;
+    const error = refusal(() => rig.open());
+    t.is(error?.code, 'mismatch');
+    t.regex(error!.message, /^the backing device was cut while it was in use, /);
+    t.regex(error!.hint!, dirty ? /^Bring its content back .* the 4096 bytes .* -o adopt/ : /^Bring its content back .* pcache format/);
+    rig.open({ adopt: true }).close();
+    rig.open().close();
+  });
+}

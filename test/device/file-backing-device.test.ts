@@ -276,3 +276,21 @@ test('says of a sparse file where it has holes', (t) => {
   t.true(device.isHole(0, 512 * 1024));
   t.true(device.isHole(3 * 1024 * 1024, 1024 * 1024), 'up to the end of the file');
 });
+
+test('a file that was cut is known to be so by all that share the device, also when it has its length again', (t) => {
+  const file = fileOf(t, 64 * 1024);
+  const device = opened(t, file);
+  const other = attachBackingDevice(device.handle);
+  t.teardown(() => other.close());
+  device.requireWhole();
+  fs.truncateSync(file, 128 * 1024);
+  device.requireWhole();
+  t.is(device.lostBytes, 0);
+  const says = { code: 'mismatch', message: `${file} became 61440 bytes shorter than the volume: it was cut while in use` };
+  fs.truncateSync(file, 4096);
+  t.throws(() => device.requireWhole(), says);
+  t.is(other.lostBytes, 61_440);
+  fs.truncateSync(file, 64 * 1024);
+  t.throws(() => other.requireWhole(), says);
+  t.throws(() => device.requireWhole(), says);
+});

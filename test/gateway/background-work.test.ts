@@ -9,7 +9,7 @@ import type { InlineVolume } from '../../src/gateway/inline-volume.js';
 import { Maintenance } from '../../src/gateway/maintenance.js';
 import { ErrorLayer, FullLayer, GoneLayer, LostFlushLayer, ShortLayer, failingCache } from '../support/fault-layers.js';
 import { payload } from '../support/model-payload.js';
-import { MIB, Rig, sameBytes } from '../support/model-rig.js';
+import { MIB, Rig, layerOverBacking, sameBytes } from '../support/model-rig.js';
 
 const VOLUME_BYTES = 8 * MIB;
 
@@ -252,4 +252,63 @@ test('while writing back is paused nothing is, however long, and it goes on when
   isPaused = false;
   t.true(work.step());
   t.is(volume.dirtyBytes, 0);
+});
+
+test('a backing device that was cut gets nothing more: neither what is dirty, nor the rest of a batch, and the dirty tail stays', (t) => {
+  const rig = new Rig({ volumeBytes: VOLUME_BYTES });
+  let writes = 0;
+  let [isCut, lostBytes] = [false, 0];
+  let cutAtWrite = Infinity;
+  const layer = layerOverBacking(rig.backing, {
+    write(offset, source, sourceOffset, length) {
+      if (++writes >= cutAtWrite) isCut = true;
+      rig.backing.write(offset, source, sourceOffset, length);
+    },
+    requireWhole() {
+      if (isCut) lostBytes = 512;
+      if (lostBytes > 0) throw new PcacheError('mismatch', 'cut');
+    },
+  });
+  const backing = Object.defineProperty(layer, 'lostBytes', { get: () => lostBytes });
+  const volume = rig.open({ backing });
+  const reports = new Reports(rig);
+  const work = new BackgroundWork(new Maintenance(volume.caches[0]!, backing), () => rig.clockMs, reports);
+  volume.write(0, payload(1, MIB));
+  volume.flush();
+  t.true(work.step());
+  t.is(volume.dirtyBytes, 0);
+  // Cut while the last write of a batch is under way: all of it is written and flushed, and does not count.
+  volume.write(MIB, payload(2, MIB));
+  volume.flush();
+  cutAtWrite = writes + 1;
+  t.false(work.step());
+  t.is(volume.dirtyBytes, MIB);
+  t.deepEqual(
+    reports.failures.map(({ error }) => error.code),
+    ['mismatch'],
+  );
+  // For good: also when it has its length again.
+  isCut = false;
+  const before = writes;
+  for (let step = 0; step < 10; step++) {
+    rig.clockMs += PAUSE_LAST_MS;
+    work.step();
+    work.look();
+  }
+  t.is(writes, before);
+  t.is(volume.dirtyBytes, MIB);
+  t.deepEqual([reports.failures.length, reports.works, work.pauseLeftMs], [1, 1, 0]);
+  t.deepEqual(reports.cache, []);
+});
+
+test('the length of an idle backing device is looked at twice a second, and when somebody asks', (t) => {
+  const rig = new Rig({ volumeBytes: VOLUME_BYTES });
+  let looks = 0;
+  const backing = layerOverBacking(rig.backing, { requireWhole: () => (looks += 1) });
+  const volume = rig.open({ backing });
+  const work = new BackgroundWork(new Maintenance(volume.caches[0]!, backing), () => rig.clockMs, new Reports(rig));
+  for (const endMs = rig.clockMs + 10_000; rig.clockMs < endMs; rig.clockMs += 10) work.step();
+  t.is(looks, 20);
+  work.look();
+  t.is(looks, 21);
 });

@@ -67,6 +67,7 @@ async function startFakeEngine(options: EngineOptions): Promise<Engine> {
       await delay(mode === 'slow-flush' ? 60_000 : 1);
       dirtyBytes = 0;
     },
+    backingLostBytes: () => 0,
     setGcPercent: (percent) => {
       if (percent === DIES_UNCAUGHT_PERCENT) {
         setImmediate(() => {
