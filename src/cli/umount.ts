@@ -1,11 +1,11 @@
 // `pcache umount`: unmounts, waits until the daemon is gone, and says what stays in the cache. A mount in use is left alone; the mount of a dead
-// daemon is cleaned up.
+// daemon is cleaned up. By force, whoever uses the mount gets errors.
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
-import { unmountFuse } from '../fuse/mount.js';
+import { unmountByForce, unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
@@ -14,7 +14,7 @@ import { mountPointName } from '../gateway/mount-point-name.js';
 import { listUsers, mountUsers } from '../gateway/mount-users.js';
 import { findEntry, isRunning, pathsForSocket, removeEntry, type RuntimeEntry } from '../gateway/runtime-files.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
-import type { StatusSnapshot } from '../gateway/status.js';
+import type { GatewayState, StatusSnapshot } from '../gateway/status.js';
 import { addExample, type CommandContext } from './command.js';
 import { flushWithProgress, withWhatStays } from './flush.js';
 import { PCACHE_FILE_SYSTEM_TYPE, addMountPoint, connectTo, mountPointMeant, runningEntryOf, type ConfigDirOption } from './gateway-of.js';
@@ -34,18 +34,32 @@ const NEEDED = ['dirty_bytes', 'read_only'] as const;
 export function define(command: Command, context: CommandContext): void {
   addMountPoint(command)
     .option('--flush', 'write everything dirty back to the backing device first')
-    .description('Unmounts the volume and waits until its daemon is gone. Dirty data stays in the cache unless --flush is given.')
-    .action(async (pathOrName: string, { flush, configDir }: ConfigDirOption & { flush?: true }) =>
-      unmount(await mountPointMeant(pathOrName, configDir), { flush: flush === true }, context),
-    );
+    .option('--force', 'end every call that waits on the volume with an error, and unmount it in use or not')
+    .description(
+      'Unmounts the volume and waits until its daemon is gone. Dirty data stays in the cache unless --flush is given. --force is for users that cannot be ended, such as writers that wait for a backing device that is dead or full: what was acknowledged stays in the cache.',
+    )
+    .action(async (pathOrName: string, { flush, force, configDir }: ConfigDirOption & { flush?: true; force?: true }) => {
+      if (flush === true && force === true) {
+        throw new PcacheError('usage', 'umount: --flush and --force: one of them', {
+          hint: 'With --force dirty data stays in the cache; pcache recover writes it back when the backing device works again.',
+        });
+      }
+      await unmount(await mountPointMeant(pathOrName, configDir), { flush: flush === true, force: force === true }, context);
+    });
   addExample(command, 'pcache umount /mnt/vol --flush', 'pcache umount vol');
 }
 
+export interface UnmountOptions {
+  readonly flush: boolean;
+  /** Not together with `flush`. */
+  readonly force?: boolean;
+}
+
 /** Throws PcacheError: `busy` if it is in use, and goes on being served. */
-export async function unmount(path: string, { flush }: { flush: boolean }, context: CommandContext): Promise<void> {
+export async function unmount(path: string, options: UnmountOptions, context: CommandContext): Promise<void> {
   const entry = entryToUnmount(path);
   if (entry === undefined) await cleanUpAfterDeath(path, context.output);
-  else await unmountInOrder(path, entry, flush, context);
+  else await unmountInOrder(path, entry, options, context);
 }
 
 /** Undefined if the daemon is dead and its mount or its files are still there. */
@@ -61,15 +75,22 @@ function entryToUnmount(path: string): RuntimeEntry | undefined {
   }
 }
 
-async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean, context: CommandContext): Promise<void> {
+async function unmountInOrder(
+  path: string,
+  entry: RuntimeEntry,
+  { flush, force = false }: UnmountOptions,
+  context: CommandContext,
+): Promise<void> {
   const { output } = context;
   const client = await connectTo(entry);
   let last: LastStatus;
   let flushedBytes = 0;
+  // Of a mount that was taken away the kernel no longer knows where it was.
+  const loops = force ? loopsOver(entry.mountpoint).map(({ device }) => device) : [];
   try {
     await refuseLoss(path, entry, flush, client);
     if (flush && (await hasToFlush(client))) flushedBytes = await flushFirst(path, client, context);
-    last = await unmountAndWait(path, entry, client, output);
+    last = await unmountAndWait(path, entry, client, force, output);
   } finally {
     client.close();
   }
@@ -79,13 +100,16 @@ async function unmountInOrder(path: string, entry: RuntimeEntry, flush: boolean,
     flushed_bytes: flushedBytes,
     dirty_bytes: last.dirty_bytes,
     cache: entry.cache,
+    ...(force ? { forced: true, loop_devices: loops } : {}),
     ...(backingError === undefined ? {} : { backing_error: backingError }),
   };
   output.result(result, () => {
-    if (last.dirty_bytes > 0) return `${path}: unmounted; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
-    return backingError === undefined ? `${path}: unmounted; everything is on ${entry.backing}` : `${path}: unmounted; nothing is dirty`;
+    const unmounted = `${path}: unmounted${force ? ' by force' : ''}`;
+    if (last.dirty_bytes > 0) return `${unmounted}; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
+    return backingError === undefined ? `${unmounted}; everything is on ${entry.backing}` : `${unmounted}; nothing is dirty`;
   });
   if (backingError !== undefined) output.warn(backingError);
+  if (loops.length > 0) output.warn(orphanText(loops));
 }
 
 /** A file that was deleted while it was mounted ends with the mount. Throws PcacheError `mismatch` if that would lose anything. */
@@ -135,18 +159,21 @@ async function hasToFlush(client: ControlClient): Promise<boolean> {
 type LastStatus = Pick<StatusSnapshot, 'dirty_bytes'> & Partial<Pick<StatusSnapshot, 'last_error'>>;
 
 /** The last status of the gateway, or the last one heard if it died meanwhile. */
-async function unmountAndWait(path: string, entry: RuntimeEntry, client: ControlClient, output: Output): Promise<LastStatus> {
+async function unmountAndWait(
+  path: string,
+  entry: RuntimeEntry,
+  client: ControlClient,
+  force: boolean,
+  output: Output,
+): Promise<LastStatus> {
   const before = await statusFrom(client);
   const end = client.request({ op: 'wait_end' }, {}).then(
     (status) => ({ status: statusOfAnswer(status, NEEDED), error: undefined }),
     (error: unknown) => ({ status: before, error }),
   );
-  if (mountAt(entry.mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE && unmountFuse(entry.mountpoint) === 'busy') {
-    const users = await usersOf(entry, client);
-    const detach = users.some(isLoopDevice) ? `, then pcache loop detach ${path},` : '';
-    throw new PcacheError('busy', `umount: ${path} is in use by ${listUsers(users)}`, {
-      hint: `The volume is still served. End its users${detach} and try again.`,
-    });
+  if (mountAt(entry.mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE) {
+    if (force) unmountByForce(path, entry.mountpoint);
+    else if (unmountFuse(entry.mountpoint) === 'busy') throw inUseBy(path, await usersOf(entry, client), before.state);
   }
   let deadlineMs = performance.now() + GONE_TIMEOUT_MS;
   const progress = new WaitForEnd(entry, before, client, output);
@@ -158,7 +185,7 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
         'busy',
         `umount: ${path}: unmounted, but the daemon (${entry.supervisor_pid}) still runs after ${GONE_TIMEOUT_MS / 1000} s`,
         {
-          hint: `It ends when the last user of the volume goes. Its log is ${entry.log}`,
+          hint: `It ends when ${force ? `${entry.backing} answers` : 'the last user of the volume goes'}. Its log is ${entry.log}`,
         },
       );
     }
@@ -172,6 +199,33 @@ async function unmountAndWait(path: string, entry: RuntimeEntry, client: Control
     throw new PcacheError(code, `umount: ${path}: unmounted, but ${messageOf(error)}`, hint === undefined ? {} : { hint });
   }
   return status;
+}
+
+/** `state`: of the gateway, if it tells. */
+function inUseBy(path: string, users: readonly string[], state: GatewayState | undefined): PcacheError {
+  const detach = users.some(isLoopDevice) ? `, then pcache loop detach ${path},` : '';
+  const isFailing = state === 'cache-full' || state === 'backing-error' || state === 'cache-error';
+  const force =
+    isFailing || users.some(isUninterruptible)
+      ? ` If they wait and can't be ended: pcache umount ${path} --force ends their calls with errors.`
+      : '';
+  return new PcacheError('busy', `umount: ${path} is in use by ${listUsers(users)}`, {
+    hint: `The volume is still served. End its users${detach} and try again.${force}`,
+  });
+}
+
+/** A user as `mountUsers` names it, of whom a thread can't be interrupted, whatever it waits for. */
+function isUninterruptible(user: string): boolean {
+  const pid = /\((\d+)\)$/.exec(user)?.[1];
+  if (pid === undefined) return false;
+  try {
+    return readdirSync(`/proc/${pid}/task`).some((thread) =>
+      /^State:\s+D/m.test(readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8')),
+    );
+  } catch {
+    // Gone, or another user's in a hidden /proc.
+    return false;
+  }
 }
 
 async function usersOf(entry: RuntimeEntry, client: ControlClient): Promise<string[]> {

@@ -10,6 +10,7 @@ import { mount, socketpair, umount2 } from '../device/libc.js';
 import {
   AF_UNIX,
   MNT_DETACH,
+  MNT_FORCE,
   MS_NODEV,
   MS_NOSUID,
   MS_RDONLY,
@@ -18,7 +19,8 @@ import {
   UMOUNT_NOFOLLOW,
 } from '../device/linux-constants.js';
 import { errnoOf, systemErrorFrom } from '../device/system-error.js';
-import { PcacheError } from '../errors.js';
+import { PcacheError, messageOf } from '../errors.js';
+import { abortConnection, connectionNamed } from './connection.js';
 import { canonicalPath, mountAt } from './mountinfo.js';
 import { MOUNT_SUBTYPE, checkMountpoint } from './mountpoint.js';
 import { openDevFuse } from './session.js';
@@ -162,6 +164,36 @@ export function unmountFuse(mountpoint: string, { lazy = false }: { lazy?: boole
   const canonical = canonicalPath(mountpoint);
   if (mountAt(canonical) === undefined) throw new PcacheError('not-found', `${mountpoint}: not a mount point`, { errno: errno.EINVAL });
   return process.geteuid?.() === 0 ? unmountAsRoot(canonical, lazy) : unmountWithHelper(canonical, lazy);
+}
+
+/**
+ * Ends every call that waits on the mount with an error, whatever its user's state, then takes the mount away, in use or not. What the server has answered stays
+ * answered. For whoever is root, or has mounted it. `path`: what the user calls `mountpoint`, which is canonical.
+ * Throws PcacheError as `unmountFuse`, or `permission` or `unsupported` if the calls can't be ended.
+ */
+export function unmountByForce(path: string, mountpoint: string): void {
+  const connection = connectionNamed(mountpoint);
+  if (connection === undefined) throw new PcacheError('not-found', `${path}: not a mount point`, { errno: errno.EINVAL });
+  try {
+    abortConnection(connection);
+  } catch (error) {
+    // Where fusectl can't be had: umount(2) can do it too, but only as root.
+    if (process.geteuid?.() !== 0) {
+      throw new PcacheError('unsupported', `${path}: the calls that wait can't be ended: ${messageOf(error)}`, {
+        cause: error,
+        hint: `Is /sys/fs/fuse/connections mounted? Root can do it all the same: pcache umount ${path} --force`,
+      });
+    }
+    umount2(mountpoint, UMOUNT_NOFOLLOW | MNT_FORCE | MNT_DETACH);
+    return;
+  }
+  // The gateway sees that its connection has ended, and takes the mount away as well.
+  if (connectionNamed(mountpoint) !== connection) return;
+  try {
+    unmountFuse(mountpoint, { lazy: true });
+  } catch (error) {
+    if (connectionNamed(mountpoint) === connection) throw error;
+  }
 }
 
 function unmountAsRoot(mountpoint: string, lazy: boolean): 'done' | 'busy' {

@@ -112,7 +112,7 @@ class EngineProcess {
     this.#keeper = new StateKeeper(this.#engine, (kept) => this.#tell({ type: 'kept', kept }));
     const end = await this.#engine.ended;
     if (end.reason === 'failed') this.#die(end.error);
-    else await this.#endInOrder(this.#engine, this.#server);
+    else await this.#endInOrder(this.#engine, this.#server, end.isAborted === true);
   }
 
   /** A mount that asks for what can't be had fails; one that lives goes on without. */
@@ -148,13 +148,15 @@ class EngineProcess {
     };
   }
 
-  async #endInOrder(engine: Engine, server: ControlServer): Promise<void> {
+  async #endInOrder(engine: Engine, server: ControlServer, isAborted: boolean): Promise<void> {
     if (this.#ending) return;
     this.#ending = true;
     this.#keeper?.end();
-    this.#log.info('unmounted, closing the log');
+    if (isAborted) this.#log.warn('the connection was aborted, its users got errors: closing the log');
+    else this.#log.info('unmounted, closing the log');
     this.#tell({ type: 'unmounted' });
-    const flushError = await this.#flushAtEnd(engine);
+    // Whoever aborts can't wait for the backing device.
+    const flushError = isAborted ? undefined : await this.#flushAtEnd(engine);
     let error = flushError === undefined ? undefined : this.#aboutWhatStays(engine, flushError);
     try {
       await engine.stop();

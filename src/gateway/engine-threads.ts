@@ -204,7 +204,7 @@ class ThreadedEngine implements Engine {
     const isServing = this.#startThreads(queuesFirst, files);
     void this.#started.then(async () => {
       await exits(this.#queues);
-      this.#end({ reason: 'unmounted' });
+      this.#end({ reason: 'unmounted', isAborted: this.#queues.some(({ queueEnd }) => queueEnd === 'aborted') });
     });
     // What is cached can be served now. What needs the others waits in their lanes until they are there, so they need not hold this up.
     await isServing;

@@ -89,8 +89,8 @@ export interface EngineOptions extends EngineStart {
 
 /** Why the engine's threads came to their end. */
 export type EngineEnd =
-  /** All queue workers saw ENODEV: the volume was unmounted. */
-  | { readonly reason: 'unmounted' }
+  /** All queue workers saw ENODEV: the volume was unmounted. `isAborted`: its connection was ended while it had users, who got errors. */
+  | { readonly reason: 'unmounted'; readonly isAborted?: boolean }
   /** A thread failed; the process must be replaced. */
   | { readonly reason: 'failed'; readonly error: Error };
 
