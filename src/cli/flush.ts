@@ -9,7 +9,7 @@ import { addExample, type CommandContext } from './command.js';
 import { addMountPoint, gatewayOf, mountPointMeant, type ConfigDirOption } from './gateway-of.js';
 import { statusOfAnswer } from '../gateway/status-answer.js';
 import { startProgress, type Progress } from './progress.js';
-import { formatDuration, formatSize } from './size.js';
+import { formatSize, formatTook } from './size.js';
 
 export function define(command: Command, context: CommandContext): void {
   const { output } = context;
@@ -19,7 +19,7 @@ export function define(command: Command, context: CommandContext): void {
     )
     .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
       const mountpoint = await mountPointMeant(pathOrName, configDir);
-      const { client } = await gatewayOf(mountpoint);
+      const { entry, client } = await gatewayOf(mountpoint);
       try {
         const startMs = performance.now();
         const bytes = await flushWithProgress(client, context).catch(async (error: unknown) => {
@@ -31,10 +31,8 @@ export function define(command: Command, context: CommandContext): void {
           );
         });
         const seconds = (performance.now() - startMs) / 1000;
-        output.result({ mountpoint, flushed_bytes: bytes, seconds: Number(seconds.toFixed(3)) }, () =>
-          bytes === 0
-            ? `${mountpoint}: nothing was dirty`
-            : `${mountpoint}: ${formatSize(bytes)} written back in ${formatDuration(seconds)}`,
+        output.result({ mountpoint: entry.mountpoint, flushed_bytes: bytes, seconds: Number(seconds.toFixed(3)) }, () =>
+          bytes === 0 ? `${mountpoint}: nothing was dirty` : `${mountpoint}: ${formatSize(bytes)} written back in ${formatTook(seconds)}`,
         );
       } finally {
         client.close();

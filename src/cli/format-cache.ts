@@ -11,7 +11,7 @@ import { createCacheFile } from '../device/mapped-cache-device.js';
 import { PcacheError } from '../errors.js';
 import { hostBootId } from '../gateway/host-boot-id.js';
 import { aboutCache, openCache } from './cache-file.js';
-import { formatSize } from './size.js';
+import { exactSize, formatSize } from './size.js';
 import type { TaskContext } from './tasks.js';
 
 export interface FormatPlan {
@@ -68,7 +68,7 @@ function requiredSize({ path, sizeBytes }: FormatPlan): number {
 }
 
 function sizeMismatch(path: string, sizeBytes: number): PcacheError {
-  return new PcacheError('usage', `${path}: exists with ${sizeBytes} bytes; --size is for new files`, {
+  return new PcacheError('usage', `${path}: exists with ${exactSize(sizeBytes)}; --size is for new files`, {
     hint: 'Leave --size out to format it as large as it is, or remove it first.',
   });
 }

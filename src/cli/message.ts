@@ -5,7 +5,7 @@ import { PcacheError } from '../errors.js';
 import { GC_PERCENT_MAX, GC_PERCENT_MIN } from '../media/layout.js';
 import type { ControlQuestion } from '../gateway/control-client.js';
 import { addExample, type CommandContext } from './command.js';
-import { addMountPoint, gatewayOf, type ConfigDirOption } from './gateway-of.js';
+import { addMountPoint, gatewayOf, mountPointMeant, type ConfigDirOption } from './gateway-of.js';
 
 const HELP = `
 gc_percent N      Collect garbage when more than this share of the segments is in use, ${GC_PERCENT_MIN} to ${GC_PERCENT_MAX}. Kept in the cache.
@@ -47,14 +47,15 @@ export function define(command: Command, { output }: CommandContext): void {
     .argument('<name>', 'what to tune: gc_percent or writeback')
     .argument('<value>', 'its value, see below')
     .description('Tunes a mounted volume while it runs.')
-    .action(async (mountpoint: string, name: string, value: string, { configDir }: ConfigDirOption) => {
+    .action(async (pathOrName: string, name: string, value: string, { configDir }: ConfigDirOption) => {
       const tuning = Object.hasOwn(tunings, name) ? tunings[name]!(value) : undefined;
       if (tuning === undefined)
         throw new PcacheError('usage', `message: ${name}: unknown`, { hint: 'There are gc_percent and writeback.' });
-      const { client } = await gatewayOf(mountpoint, configDir);
+      const mountpoint = await mountPointMeant(pathOrName, configDir);
+      const { entry, client } = await gatewayOf(mountpoint);
       try {
         await client.request(tuning.request);
-        output.result({ mountpoint, ...tuning.result }, () => `${mountpoint}: ${tuning.text}`);
+        output.result({ mountpoint: entry.mountpoint, ...tuning.result }, () => `${mountpoint}: ${tuning.text}`);
       } finally {
         client.close();
       }

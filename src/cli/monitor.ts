@@ -20,12 +20,13 @@ export function define(command: Command, { globals, output }: CommandContext): v
       'Shows on the terminal, once a second, whether the data is safe, how the cache works and what its log does. Keys: f flushes, p pauses ' +
         'or resumes writeback, g changes gc_percent, 1 2 3 switch views, ? helps, q quits. NO_COLOR=1 leaves out the colours.',
     )
-    .action(async (mountpoint: string, { configDir }: ConfigDirOption) => {
+    .action(async (pathOrName: string, { configDir }: ConfigDirOption) => {
       if (globals.json || !process.stdout.isTTY) {
         const why = globals.json ? 'there is no monitor in JSON' : 'the output is not a terminal';
-        throw new PcacheError('usage', `monitor: ${why}`, { hint: `pcache status ${mountpoint} --json prints the same figures once.` });
+        throw new PcacheError('usage', `monitor: ${why}`, { hint: `pcache status ${pathOrName} --json prints the same figures once.` });
       }
-      const entry = runningEntryOf(await mountPointMeant(mountpoint, configDir));
+      const mountpoint = await mountPointMeant(pathOrName, configDir);
+      const entry = runningEntryOf(mountpoint);
       // Loaded only here: what draws.
       const { runMonitor } = await import('../monitor/monitor.js');
       const end = await runMonitor({

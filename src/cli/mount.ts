@@ -3,7 +3,7 @@
 
 import type { ChildProcess } from 'node:child_process';
 import { existsSync, lstatSync, rmSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
@@ -180,7 +180,7 @@ function report(output: Output, plan: MountPlan, facts: Omit<ReadyOutcome, 'type
     supervisor_pid: facts.supervisorPid,
     engine_pid: facts.enginePid,
   };
-  output.result(result, () => `${volume}: ${formatSize(facts.volumeBytes)}, ${basename(plan.cachePath)} in front of ${plan.backingPath}`);
+  output.result(result, () => `${volume}: ${formatSize(facts.volumeBytes)}, ${plan.cachePath} in front of ${plan.backingPath}`);
 }
 
 type ReadyFacts = Omit<ReadyOutcome, 'type' | 'supervisorPid'>;

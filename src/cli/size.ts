@@ -2,6 +2,8 @@
 
 import { PcacheError } from '../errors.js';
 
+export { exactSize, formatSize } from '../media/size-text.js';
+
 const unitLetters = ['', 'K', 'M', 'G', 'T'] as const;
 
 /**
@@ -20,19 +22,6 @@ export function parseSize(text: string, what: string): number {
   return bytes;
 }
 
-/** Bytes in the largest unit that keeps the number at 1 or above, three digits: `1.50 GiB`, `512 B`. */
-export function formatSize(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < unitLetters.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  if (unit === 0) return `${value} B`;
-  const digits = value >= 100 || Number.isInteger(value) ? 0 : value >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${unitLetters[unit]!}iB`;
-}
-
 /** Seconds as `3 s`, `2 min 05 s`, `1 h 04 min`. */
 export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
@@ -40,4 +29,9 @@ export function formatDuration(seconds: number): string {
   const padded = (value: number): string => String(value).padStart(2, '0');
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${padded(whole % 60)} s`;
   return `${Math.floor(whole / 3600)} h ${padded(Math.floor((whole % 3600) / 60))} min`;
+}
+
+/** How long something took that may have been quick: `less than a second`, otherwise as formatDuration. */
+export function formatTook(seconds: number): string {
+  return seconds < 1 ? 'less than a second' : formatDuration(seconds);
 }

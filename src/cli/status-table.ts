@@ -4,7 +4,7 @@ import type { IdleStatus, LogPosition, StatusSnapshot } from '../gateway/status.
 import { latencyQuantileBoundUs } from '../shared/latency.js';
 import type { LatencyHistogram } from '../shared/latency.js';
 import { alignColumns } from './output.js';
-import { formatDuration, formatSize } from './size.js';
+import { formatDuration, formatSize, formatTook } from './size.js';
 
 const NOTHING_DIRTY = 'nothing: the backing device has everything';
 
@@ -76,7 +76,7 @@ function dirtyText(status: StatusSnapshot, nowMs: number): string {
   const { dirty_bytes: bytes, dirty_since_ms: sinceMs, clean_in_s: leftSeconds } = status;
   if (bytes === 0) return NOTHING_DIRTY;
   const age = sinceMs === null ? '' : `, the oldest for ${formatDuration(Math.max(0, nowMs - sinceMs) / 1000)}`;
-  const left = leftSeconds === null ? '' : `, clean in ${formatDuration(leftSeconds)} at this rate`;
+  const left = leftSeconds === null ? '' : `, clean in ${formatTook(leftSeconds)} at this rate`;
   return `${formatSize(bytes)} not on the backing device yet${rewrittenText(status)}${age}${left}`;
 }
 

@@ -17,6 +17,7 @@ import { dirname } from 'node:path';
 import { PcacheError } from '../errors.js';
 import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_BYTES, segmentCountOf } from '../media/layout.js';
 import type { PhysicalSegmentId } from '../media/layout.js';
+import { exactSize } from '../media/size-text.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
 import { findDataBySamples } from './data-samples.js';
 import { attempt, openDeviceFile } from './device-file.js';
@@ -259,10 +260,10 @@ function mappedBytesOf(sizeBytes: number): number {
 function requireCacheSize(path: string, sizeBytes: number): void {
   const mib = 1024 * 1024;
   if (sizeBytes < CACHE_BYTES_MIN) {
-    throw new PcacheError('too-small', `${path}: ${sizeBytes} bytes: a cache needs ${CACHE_BYTES_MIN / mib} MiB or more`);
+    throw new PcacheError('too-small', `${path}: ${exactSize(sizeBytes)}: a cache needs ${CACHE_BYTES_MIN / mib} MiB or more`);
   }
   if (sizeBytes > CACHE_BYTES_MAX) {
-    throw new PcacheError('unsupported', `${path}: ${sizeBytes} bytes: a cache has ${CACHE_BYTES_MAX / mib ** 2} TiB at most`);
+    throw new PcacheError('unsupported', `${path}: ${exactSize(sizeBytes)}: a cache has ${CACHE_BYTES_MAX / mib ** 2} TiB at most`);
   }
 }
 

@@ -5,6 +5,7 @@
 
 import * as fs from 'node:fs';
 import { PcacheError } from '../errors.js';
+import { formatSize } from '../media/size-text.js';
 import { errno } from './errno-codes.js';
 import { fallocate, lseek } from './libc.js';
 import { SEEK_DATA, SEEK_HOLE } from './linux-constants.js';
@@ -41,7 +42,7 @@ export function preallocate(path: string, fd: number, sizeBytes: number, fresh: 
 function noSpace(path: string, missingBytes: number, number: number, cause?: unknown): PcacheError {
   const why = number === errno.EDQUOT ? 'disk quota exceeded' : 'no space left on device';
   const hint = 'Choose a smaller --size, or make room.';
-  return new PcacheError('no-space', `${path}: ${missingBytes} bytes more are needed: ${why}`, { errno: number, hint, cause });
+  return new PcacheError('no-space', `${path}: ${formatSize(missingBytes)} more are needed: ${why}`, { errno: number, hint, cause });
 }
 
 function requireFreeSpace(path: string, missingBytes: number): void {

@@ -11,6 +11,7 @@ import { DEV_FUSE, devFuseError } from '../fuse/dev-fuse.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { checkMountpoint } from '../fuse/mountpoint.js';
 import { CACHE_BYTES_MIN, SEGMENTS_OFFSET } from '../media/layout.js';
+import { exactSize } from '../media/size-text.js';
 import { decodeSuperblock, superblockIsBlank } from '../media/superblock.js';
 import type { Transport } from './mount-options.js';
 import { mountPointName } from './mount-point-name.js';
@@ -84,7 +85,7 @@ function requireCache(cache: Looked, backing: Looked): void {
     });
   }
   if (cache.stats.isFile() && cache.stats.size < CACHE_BYTES_MIN) {
-    throw new PcacheError('not-a-cache', `${cache.path}: not a cache: ${cache.stats.size} bytes are too few`, {
+    throw new PcacheError('not-a-cache', `${cache.path}: not a cache: ${exactSize(cache.stats.size)} are too few`, {
       hint: `pcache format ${cache.path} --size 8G makes one, if there is no such file yet.`,
     });
   }

@@ -41,7 +41,10 @@ export const UNMOUNT_WANTED_TEXT = 'will unmount when its users are gone';
 /** What a flush has come to that has not failed: `dirtyBytes` were dirty when it began, and `after` is the status at its end. */
 export function flushedNotice(dirtyBytes: number, after: StatusSnapshot, tookSeconds: number): Verdict {
   const { writtenBytes, isDamaged } = flushOutcome(dirtyBytes, after);
-  const written = writtenBytes === 0 ? 'nothing was dirty' : `${bytesText(writtenBytes)} written back in ${durationText(tookSeconds)}`;
+  const written =
+    writtenBytes === 0
+      ? 'nothing was dirty'
+      : `${bytesText(writtenBytes)} written back in ${tookSeconds < 1 ? 'less than a second' : durationText(tookSeconds)}`;
   if (!isDamaged) return { text: `Flushed: ${written}`, style: 'good' };
   const stays = `damaged data stays in the cache (${countText(after.corrupt_keys, 'key')}): pcache check names its ranges`;
   return { text: writtenBytes === 0 ? `Not flushed: ${stays}` : `Flushed: ${written}, but ${stays}`, style: 'bad' };

@@ -115,7 +115,7 @@ test('check of the wrong files is one line', async (t) => {
     1,
     /backing\.img: not a cache, but .*cache\.pmem is one: wrong order/,
   );
-  isRefused(t, await pcache('check', backingPath), 1, /backing\.img: 8388608 bytes: a cache needs 96 MiB or more/);
+  isRefused(t, await pcache('check', backingPath), 1, /backing\.img: 8 MiB: a cache needs 96 MiB or more/);
   await holdInAnotherProcess(t, cachePath);
   isRefused(t, await pcache('check', cachePath), 1, /in use by another pcache/);
 });

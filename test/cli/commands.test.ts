@@ -268,7 +268,7 @@ test('what is wrong with the files of a mount is one line and changes nothing', 
     /backing\.img: not a cache, but .*cache\.pmem is one: wrong order\nhint: The order is/,
   );
   isRefused(t, await mount(blank, backing, mountpoint), 1, /blank: not a cache: no superblock\nhint: pcache format/);
-  isRefused(t, await mount(backing, blank, mountpoint), 1, /backing\.img: not a cache: 1048576 bytes are too few\n/);
+  isRefused(t, await mount(backing, blank, mountpoint), 1, /backing\.img: not a cache: 1 MiB are too few\n/);
   isRefused(t, await mount(cache, cache, mountpoint), 2, /cache and backing device are the same\n/);
   isRefused(t, await mount(cache, join(folder, 'cache-link'), mountpoint), 2, /cache and backing device are the same\n/);
   isRefused(t, await mount(folder, backing, mountpoint), 1, /neither a regular file nor a block device, as the cache must be/);

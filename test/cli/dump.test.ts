@@ -136,7 +136,7 @@ test('dump of what is no cache says so', async (t) => {
   const path = join(folder, 'file');
   isRefused(t, await pcache('dump', path), 1, /file: no such file or directory/);
   writeFileSync(path, 'short');
-  isRefused(t, await pcache('dump', path), 1, /file: 5 bytes: a cache needs 96 MiB or more/);
+  isRefused(t, await pcache('dump', path), 1, /file: 5 B: a cache needs 96 MiB or more/);
   const { cachePath } = smallCache(t);
   overwrite(cachePath, 0, new Uint8Array(SEGMENTS_OFFSET));
   isRefused(t, await pcache('dump', cachePath), 1, /cache\.pmem: not a cache: no superblock/);

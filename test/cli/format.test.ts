@@ -62,7 +62,7 @@ test('format does it again over a clean cache, and not to another size', async (
     volume.write(0, new Uint8Array(4096).fill(1));
     volume.writeBackAll();
   });
-  isRefused(t, await pcache('format', cache.cachePath, '--size', '200M'), 2, /exists with 100663296 bytes; --size is for new files/);
+  isRefused(t, await pcache('format', cache.cachePath, '--size', '200M'), 2, /exists with 96 MiB; --size is for new files/);
   t.is((await pcache('format', cache.cachePath, '--size', '96M')).status, 0);
   t.like(linesOf(await pcache('--json', 'dump', cache.cachePath))[0], { keys: 0, ksets: 0 });
 });
@@ -124,7 +124,7 @@ test('format takes an existing file of zeros, and refuses one that is too small'
   const path = join(temporaryFolder(t), 'zeros');
   writeFileSync(path, '');
   truncateSync(path, CACHE_BYTES_MIN - 512);
-  isRefused(t, await pcache('format', path), 1, /100662784 bytes: a cache needs 96 MiB or more/);
+  isRefused(t, await pcache('format', path), 1, /96\.0 MiB \(100662784 bytes\): a cache needs 96 MiB or more/);
   truncateSync(path, SEGMENTS_OFFSET + 6 * SEGMENT_BYTES);
   t.is((await pcache('format', path)).status, 0);
   t.like(linesOf(await pcache('--json', 'dump', path))[0], { superblock: { flags: 0, seg_num: 6 } });
@@ -142,7 +142,7 @@ fullDisk(
   async (t) => {
     const folder = smallTmpfs(t, 64 * MIB);
     const path = join(folder, 'cache.pmem');
-    isRefused(t, await pcache('format', path, '--size', '96M'), 1, /cache\.pmem: \d+ bytes more are needed: no space left on device/);
+    isRefused(t, await pcache('format', path, '--size', '96M'), 1, /cache\.pmem: [\d.]+ MiB more are needed: no space left on device/);
     t.false(existsSync(path));
     writeFileSync(path, '');
     isRefused(t, await pcache('format', path, '--size', '96M'), 1, /no space left on device/);

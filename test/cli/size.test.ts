@@ -1,6 +1,6 @@
 import test from 'ava';
 import { PcacheError } from '../../src/errors.js';
-import { formatDuration, formatSize, parseSize } from '../../src/cli/size.js';
+import { exactSize, formatDuration, formatSize, formatTook, parseSize } from '../../src/cli/size.js';
 
 test('K, M, G and T are powers of 1024, in either case, with or without iB', (t) => {
   const sizes = {
@@ -43,6 +43,22 @@ test('sizes are printed with three digits in the largest unit', (t) => {
   for (const [bytes, text] of Object.entries(texts)) t.is(formatSize(Number(bytes)), text);
   t.is(formatSize(16 * 1024 ** 4), '16 TiB');
   t.is(formatSize(5000 * 1024 ** 4), '5000 TiB');
+});
+
+test('where every byte counts they are told too, unless the size is round', (t) => {
+  const texts = {
+    0: '0 B',
+    1023: '1023 B',
+    1536: '1.50 KiB',
+    1537: '1.50 KiB (1537 bytes)',
+    100663296: '96 MiB',
+    100662784: '96.0 MiB (100662784 bytes)',
+  };
+  for (const [bytes, text] of Object.entries(texts)) t.is(exactSize(Number(bytes)), text);
+});
+
+test('what took no second took less than one', (t) => {
+  t.deepEqual([0, 0.99, 1, 65].map(formatTook), ['less than a second', 'less than a second', '1 s', '1 min 05 s']);
 });
 
 test('durations are seconds, minutes or hours', (t) => {

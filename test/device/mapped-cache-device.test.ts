@@ -165,7 +165,7 @@ test('what is no cache device is refused in one line', (t) => {
   execFileSync('mkfifo', [path.join(folder, 'fifo')]);
   t.is(refusal('fifo').message, `${folder}/fifo: is a special file: a regular file or a block device is needed`);
   fs.writeFileSync(path.join(folder, 'small'), 'x');
-  t.is(refusal('small').message, `${folder}/small: 1 bytes: a cache needs 96 MiB or more`);
+  t.is(refusal('small').message, `${folder}/small: 1 B: a cache needs 96 MiB or more`);
 });
 
 test('a refused device is not left locked', (t) => {
@@ -208,7 +208,7 @@ rootTest(rootTitle('a full disk is an error when the cache is made or opened, an
   const file = path.join(folder, 'cache');
   const error = t.throws(() => createCacheFile(file, CACHE_BYTES_MIN), { instanceOf: PcacheError });
   t.is(error.code, 'no-space');
-  t.is(error.message, `${file}: ${CACHE_BYTES_MIN} bytes more are needed: no space left on device`);
+  t.is(error.message, `${file}: 96 MiB more are needed: no space left on device`);
   t.false(fs.existsSync(file));
   t.is(t.throws(() => openCacheDevice(sparseFile(folder, CACHE_BYTES_MIN)), { instanceOf: PcacheError }).code, 'no-space');
   t.is(fs.statSync(file).blocks, 0);

@@ -57,7 +57,7 @@ const mistakes: readonly Mistake[] = [
     what: 'a cache that is too short',
     args: (g) => ['mount', file(g, 'short', 4096), g.backing, g.mountpoint],
     status: 1,
-    says: /^FOLDER\/short: not a cache: 4096 bytes are too few$/,
+    says: /^FOLDER\/short: not a cache: 4 KiB are too few$/,
   },
   {
     what: 'cache and backing device in the wrong order',
@@ -169,7 +169,7 @@ const mistakes: readonly Mistake[] = [
     what: 'format of another size',
     args: (g) => ['format', g.cache, '--size', '128M', '--force'],
     status: 2,
-    says: /^CACHE: exists with 100663296 bytes; --size is for new files$/,
+    says: /^CACHE: exists with 96 MiB; --size is for new files$/,
   },
 ];
 

@@ -95,7 +95,7 @@ mountTest(
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   mountTest(`${signal} to mount --foreground unmounts in order with status 0`, undefined, async (t) => {
     const { gateway, job } = await foreground(t);
-    t.is(job.stdout, `${gateway.volume}: 16 MiB, cache.pmem in front of ${gateway.backing}\n`);
+    t.is(job.stdout, `${gateway.volume}: 16 MiB, ${gateway.cache} in front of ${gateway.backing}\n`);
     const bytes = pattern(50_000, 2);
     await write(gateway, bytes);
     job.child.kill(signal);
