@@ -115,8 +115,12 @@ _pcache_mount_points() {
 }
 
 _pcache_files() {
-  local file
-  while IFS= read -r file; do COMPREPLY+=("$file"); done < <(compgen -f -- "$current")
+  local file known=$'\n'
+  # A mount point is a folder too.
+  for file in "${'${'}COMPREPLY[@]}"; do known+=$file$'\n'; done
+  while IFS= read -r file; do
+    if [[ $known != *$'\n'"$file"$'\n'* ]]; then COMPREPLY+=("$file"); fi
+  done < <(compgen -f -- "$current")
   compopt -o filenames 2>/dev/null
 }
 

@@ -104,7 +104,7 @@ function valuesOf({ kind, words }: Place): string | undefined {
     case 'mounts-or-configs':
       return `-f -a '(__pcache_mounts; __pcache_configs)'`;
     case 'mounts-or-files':
-      return `-F -a '(__pcache_mounts)'`;
+      return `-F -a '(__pcache_mounts_elsewhere)'`;
     case 'configs':
       return `-f -a '(__pcache_configs)'`;
     case 'configs-or-files':
@@ -136,6 +136,17 @@ const HEAD = String.raw`# Completion of pcache for fish, made by: pcache complet
 function __pcache_mounts
   string match -r '^\S+ \S+ fuse\.pcache ' </proc/self/mounts | while read -l device point rest
     printf '%b\t%s\n' $point volume
+  end
+end
+
+# Prints those that are not offered as files of the folder that is being typed.
+function __pcache_mounts_elsewhere
+  set -l folder (commandline -ct | string unescape | string replace -r '[^/]*$' '')
+  __pcache_mounts | while read -l line
+    set -l point (string split \t -- $line)[1]
+    if test -z "$folder"; or test (string replace -r '[^/]*$' '' -- $point) != "$folder"; or not test -e $point
+      echo $line
+    end
   end
 end
 

@@ -116,13 +116,29 @@ function quote(text: string): string {
 const HEAD = String.raw`#compdef pcache
 # Completion of pcache for zsh, made by: pcache completion zsh
 
-_pcache_mounts() {
+# Sets points to where volumes are mounted.
+_pcache_points() {
   local device point type rest
-  local -a points
   while read -r device point type rest; do
     if [[ $type == fuse.pcache ]]; then points+=("${'${'}(g:o:)point}"); fi
   done </proc/self/mounts
+}
+
+_pcache_mounts() {
+  local -aU points
+  _pcache_points
   _wanted volumes expl 'mounted volume' compadd -a points
+}
+
+# Those that are not offered as files of the folder that is being typed.
+_pcache_mounts_elsewhere() {
+  local point typed=${'${'}(Q)PREFIX}
+  local -aU points others
+  _pcache_points
+  for point in $points; do
+    if [[ $typed != */* || ${'${'}point%/*} != "${'${'}typed%/*}" || ! -e $point ]]; then others+=("$point"); fi
+  done
+  _wanted volumes expl 'mounted volume' compadd -a others
 }
 
 _pcache_configs() {
@@ -144,7 +160,7 @@ _pcache_words_or_files() {
 }
 
 _pcache_mounts_or_files() {
-  _alternative 'volumes:mounted volume:_pcache_mounts' 'files:cache:_files'
+  _alternative 'volumes:mounted volume:_pcache_mounts_elsewhere' 'files:cache:_files'
 }
 `;
 

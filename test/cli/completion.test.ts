@@ -2,7 +2,7 @@
 // test with a real mount. Tests that run the command line in this process are serial: it takes over what is written.
 
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import anyTest, { type ExecutionContext } from 'ava';
 import { allNodes, logTargets, messageNames } from '../../src/cli/completion-values.js';
@@ -113,10 +113,8 @@ async function inZsh(at: Setting, lines: readonly string[]): Promise<string[]> {
 withShell('bash', 'bash completes commands, and options of a command and of all', async (t) => {
   const at = await makeScript(t, 'bash');
   const tree = await readCommandTree();
-  t.deepEqual(
-    await inBash(at, ''),
-    tree.commands.map(({ path }) => path[0]!),
-  );
+  t.deepEqual(await inBash(at, ''), [...tree.commands.map(({ path }) => path[0]!), 'help']);
+  t.deepEqual(await inBash(at, 'help', 'um'), ['umount']);
   t.deepEqual(await inBash(at, 'um'), ['umount']);
   t.deepEqual(await inBash(at, 'loop', ''), ['attach', 'detach']);
   t.deepEqual(await inBash(at, 'format', '--d'), ['--data-crc']);
@@ -182,6 +180,35 @@ withShell('bash', 'bash completes names of configurations where one can be mount
   t.deepEqual(await inBash(at, 'mount', 'cache.pmem', 'im'), []);
 });
 
+/** Mounts a volume on the folder of the files. */
+function mountFolder({ folder }: Setting): string {
+  const mountpoint = join(folder, 'folder');
+  appendFileSync(join(folder, '..', 'mounts'), `pcache ${mountpoint} fuse.pcache rw 0 0\n`);
+  return mountpoint;
+}
+
+withShell('bash', 'bash offers a mount point once where files are offered too', async (t) => {
+  const at = await makeScript(t, 'bash');
+  const mountpoint = mountFolder(at);
+  t.deepEqual(await inBash(at, 'status', `${at.folder}/fo`), [mountpoint]);
+  t.deepEqual(await inBash(at, 'umount', `${at.folder}/`), [mountpoint]);
+});
+
+withShell('zsh', 'zsh offers a mount point once where files are offered too', async (t) => {
+  const at = await makeScript(t, 'zsh');
+  const mountpoint = mountFolder(at);
+  const lines = [`pcache status ${at.folder}/fo`, 'pcache status /mnt/v', `pcache umount ${at.folder}/`];
+  t.deepEqual(await inZsh(at, lines), [`pcache status ${mountpoint}/`, 'pcache status /mnt/vol', `pcache umount ${mountpoint}`]);
+});
+
+withShell('fish', 'fish offers a mount point once where files are offered too', async (t) => {
+  const at = await makeScript(t, 'fish');
+  const mountpoint = mountFolder(at);
+  t.deepEqual(await inFish(at, `pcache status ${at.folder}/fo`), [`${mountpoint}/`]);
+  t.deepEqual(await inFish(at, 'pcache status /mnt/v'), ['/mnt/vol']);
+  t.deepEqual(await inFish(at, `pcache umount ${at.folder}/`), [mountpoint]);
+});
+
 const noShellcheck = spawnSync('shellcheck', ['--version'], { timeout: TIMEOUT_MS }).status !== 0;
 (noShellcheck ? anyTest.skip : anyTest.serial)(
   `shellcheck has nothing to say${noShellcheck ? ' (skipped: no shellcheck)' : ''}`,
@@ -215,6 +242,8 @@ withShell('zsh', 'zsh takes the script and completes commands, options, mount op
     ['pcache mount --log disk', 'pcache mount --log disk.img'],
     ['pcache mount im', 'pcache mount images'],
     ['pcache umount im', 'pcache umount images'],
+    ['pcache he', 'pcache help'],
+    ['pcache help um', 'pcache help umount'],
   ];
   const found = await inZsh(
     at,
@@ -240,7 +269,8 @@ anyTest.serial('the script for zsh names every option of every command', async (
 withShell('fish', 'fish takes the script and completes commands, options, mount options, mounts and files', async (t) => {
   const at = await makeScript(t, 'fish');
   const tree = await readCommandTree();
-  t.deepEqual(await inFish(at, 'pcache '), tree.commands.map(({ path }) => path[0]!).sort());
+  t.deepEqual(await inFish(at, 'pcache '), [...tree.commands.map(({ path }) => path[0]!), 'help'].sort());
+  t.deepEqual(await inFish(at, 'pcache help um'), ['umount']);
   t.deepEqual(await inFish(at, 'pcache loop '), ['attach', 'detach']);
   t.deepEqual(await inFish(at, 'pcache --log-level de'), ['debug']);
   t.deepEqual(await inFish(at, 'pcache --log-level debug umo'), ['umount']);
