@@ -1,13 +1,14 @@
 // `pcache umount`: unmounts, waits until the daemon is gone, and says what stays in the cache. A mount in use is left alone; the mount of a dead
 // daemon is cleaned up. By force, whoever uses the mount gets errors.
 
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { unmountByForce, unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import type { ControlClient } from '../gateway/control-client.js';
+import { noteDeath } from '../gateway/last-failure.js';
 import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
 import { loopWithUses, loopsOver } from '../gateway/loop-use.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
@@ -248,9 +249,23 @@ async function cleanUpAfterDeath(path: string, output: Output): Promise<void> {
   const isMounted = mountAt(mountpoint)?.type === PCACHE_FILE_SYSTEM_TYPE;
   const loops = isMounted ? loopsOver(mountpoint).map(({ device }) => device) : [];
   if (isMounted) unmountFuse(mountpoint, { lazy: true });
-  if (entry !== undefined) removeEntry(pathsForSocket(entry.socket), { log: 'remove' });
-  const result = { mountpoint, stale: true, ...(entry === undefined ? {} : { cache: entry.cache }), loop_devices: loops };
-  output.result(result, () => `${path}: the daemon was dead already; ${isMounted ? 'its mount is' : 'its files are'} cleaned up`);
+  if (entry !== undefined) {
+    noteDeath(mountpoint, entry.log);
+    // The log says what happened; there is one for each mount point, until something is mounted there again.
+    removeEntry(pathsForSocket(entry.socket), { log: 'keep' });
+  }
+  const log = entry !== undefined && existsSync(entry.log) ? entry.log : undefined;
+  const result = {
+    mountpoint,
+    stale: true,
+    ...(entry === undefined ? {} : { cache: entry.cache }),
+    loop_devices: loops,
+    ...(log === undefined ? {} : { log }),
+  };
+  output.result(result, () => [
+    `${path}: the daemon was dead already; ${isMounted ? 'its mount is' : 'its files are'} cleaned up`,
+    ...(log === undefined ? [] : [`its log is ${log}`]),
+  ]);
   if (loops.length > 0) output.warn(orphanText(loops));
 }
 

@@ -16,6 +16,7 @@ import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { LastFlush } from './last-flush.js';
 import { withDescriptors, type Engine, type EngineProgram, type EngineStart, type StartEngine } from './engine.js';
+import { noteFailure } from './last-failure.js';
 import { createLog, type Logger } from './log.js';
 import { loopsOver } from './loop-use.js';
 import { metricsText } from './metrics.js';
@@ -218,8 +219,12 @@ class EngineProcess {
     this.#ending = true;
     const { start, socket } = this.#message;
     const loops = loopsOver(start.mountpoint).map(({ device }) => device);
-    if (loops.length === 0) this.#log.error('the supervisor is gone: unmounting and closing the log');
-    else this.#log.error({ loops }, 'the supervisor is gone: closing the log; the dead mount stays, since loop devices are over it');
+    const code = 'closed';
+    const reason = `the supervisor is gone: ${loops.length === 0 ? 'unmounting and closing the log' : 'closing the log; the dead mount stays, since loop devices are over it'}`;
+    if (loops.length === 0) this.#log.error({ code }, reason);
+    else this.#log.error({ code, loops }, reason);
+    // For `pcache status`, where the log is elsewhere.
+    if (this.#message.logFormat !== 'json') this.#noteFailure(pathsForSocket(socket).log, code, reason);
     this.#endMount(start.mountpoint, loops.length > 0);
     const engine = this.#engine;
     if (engine !== undefined) {
@@ -234,6 +239,14 @@ class EngineProcess {
     // With the mount stays the entry, by which every command knows that it is dead.
     if (loops.length === 0) removeEntry(pathsForSocket(socket), { log: 'keep' });
     exitWithoutThreads(EXIT_FAILED);
+  }
+
+  #noteFailure(log: string, code: 'closed', reason: string): void {
+    try {
+      noteFailure(log, 'engine', code, reason);
+    } catch (error) {
+      this.#log.warn({ error: messageOf(error) }, 'cannot note why this ended');
+    }
   }
 
   #endMount(mountpoint: string, stays: boolean): void {

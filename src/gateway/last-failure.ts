@@ -1,6 +1,9 @@
-// Why the last gateway of a mount point ended, if it did not end in order: its log was kept then, and says so last.
+// Why the last gateway of a mount point ended, if it did not end in order: its log was kept then, and says so last. Where the log is elsewhere, the file that it
+// would have among the runtime files says that one thing.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import type { PcacheErrorCode } from '../errors.js';
 import { runtimeDirectoryName, runtimePaths } from './runtime-files.js';
 
 /** pino's number of the level `error`. */
@@ -22,7 +25,21 @@ export function lastFailureOf(mountpoint: string): LastFailure | undefined {
   return { reason: errors.at(-1), log };
 }
 
-/** What the supervisor gave as its reason to end; undefined if this line of the log is another. */
+/** Notes why a gateway ended, in its log among the runtime files. Throws what `fs` throws. */
+export function noteFailure(log: string, name: 'supervisor' | 'engine', code: PcacheErrorCode, msg: string): void {
+  appendFileSync(log, `${JSON.stringify({ level: LEVEL_ERROR, time: new Date().toISOString(), name, code, msg })}\n`, { mode: 0o600 });
+}
+
+/**
+ * The same of a gateway that was killed with all its processes, which could note nothing: called by who finds it dead. Only for this user's own runtime files: to
+ * write into those of another is not root's to do.
+ */
+export function noteDeath(mountpoint: string, log: string): void {
+  if (dirname(log) !== runtimeDirectoryName() || lastFailureOf(mountpoint)?.reason !== undefined) return;
+  noteFailure(log, 'supervisor', 'closed', 'supervisor and engine were killed, or the machine ran out of memory');
+}
+
+/** What a supervisor, or an engine without one, gave as its reason to end; undefined if this line of the log is another. */
 function reasonIn(line: string): string | undefined {
   let record: unknown;
   try {
@@ -33,6 +50,7 @@ function reasonIn(line: string): string | undefined {
   }
   if (typeof record !== 'object' || record === null) return undefined;
   const { level, name, code, msg } = record as Record<string, unknown>;
-  const isReason = name === 'supervisor' && typeof code === 'string' && typeof msg === 'string' && Number(level) >= LEVEL_ERROR;
+  const isReason =
+    (name === 'supervisor' || name === 'engine') && typeof code === 'string' && typeof msg === 'string' && Number(level) >= LEVEL_ERROR;
   return isReason ? msg : undefined;
 }

@@ -9,7 +9,7 @@
 // - A session that can't have its requests sent again ends with its engine, at once: its users get errors, not silence.
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
-import { closeSync, fstatSync, ftruncateSync, writeFileSync } from 'node:fs';
+import { closeSync, fstatSync, ftruncateSync, rmSync } from 'node:fs';
 import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
@@ -23,6 +23,7 @@ import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE, type
 import { EngineChild } from './engine-child.js';
 import { engineMainDefault, type FirstEngine } from './first-engine.js';
 import { errorAbout } from './error-about.js';
+import { noteFailure } from './last-failure.js';
 import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
@@ -243,6 +244,7 @@ export class Supervisor {
     this.#entry = entry;
     // What an earlier mount left in the log (of a mount in the background) was about that mount.
     if (plan.logFormat === 'json' && fstatSync(2).isFile()) ftruncateSync(2);
+    else if (plan.logFormat !== 'json') rmSync(this.#paths.log, { force: true });
     const { readOnly } = plan.options;
     this.#cache = openCacheDevice(plan.cachePath, { readOnly });
     this.#backing = openBackingDevice(plan.backingPath, { readOnly });
@@ -394,9 +396,8 @@ export class Supervisor {
   #tellFailure({ code, message: msg }: PcacheError): void {
     this.#log.error({ code }, msg);
     if (this.#plan.logFormat === 'json' || !this.#served) return;
-    const record = { level: 50, time: new Date().toISOString(), name: 'supervisor', code, msg };
     try {
-      writeFileSync(this.#paths.log, `${JSON.stringify(record)}\n`, { mode: 0o600 });
+      noteFailure(this.#paths.log, 'supervisor', code, msg);
     } catch (error) {
       this.#log.warn({ error: messageOf(error) }, 'cannot note why this ended');
     }

@@ -1,5 +1,6 @@
 // The supervisor with real mounts, real processes and real signals; only the engine is a fake. What `pcache` says is the real command line's.
 
+import { basename } from 'node:path';
 import { open, readFile, readdir, writeFile } from 'node:fs/promises';
 import { spawn } from 'node:child_process';
 import anyTest, { type ExecutionContext } from 'ava';
@@ -216,6 +217,10 @@ test('when the supervisor is killed the engine takes the mount away and ends, ev
   await waitFor(() => gateway.leftovers([enginePid]).length === 1, 'everything but the log is gone');
   t.regex(gateway.log(), /the supervisor is gone/);
   t.regex(gateway.log(), /the log is closed/);
+  t.regex(
+    (await gateway.pcache('status', gateway.mountpoint)).stderr,
+    /: the last one ended: the supervisor is gone: unmounting and closing the log\nhint: Its log is /,
+  );
   await t.throwsAsync(file.close(), { code: 'ENOTCONN' });
 });
 
@@ -238,8 +243,19 @@ test('after both were killed, status says so and umount cleans up', async (t) =>
   const mountAgain = await gateway.pcache('mount', gateway.plan.cachePath, gateway.backing, mountpoint);
   t.is(mountAgain.status, 1);
   const result = await gateway.pcache('umount', mountpoint);
-  t.deepEqual(result, { status: 0, stdout: `${mountpoint}: the daemon was dead already; its mount is cleaned up\n`, stderr: '' });
-  t.deepEqual(gateway.leftovers([enginePid]), []);
+  const { log } = gateway.paths;
+  const stdout = `${mountpoint}: the daemon was dead already; its mount is cleaned up\nits log is ${log}\n`;
+  t.deepEqual(result, { status: 0, stdout, stderr: '' });
+  t.deepEqual(gateway.leftovers([enginePid]), [basename(log)]);
+  // What the dead daemon logged, and that it was killed.
+  t.regex(gateway.log(), /serving/);
+  const after = await gateway.pcache('status', mountpoint);
+  t.is(after.status, 1);
+  t.true(
+    after.stderr.startsWith(`pcache: ${mountpoint}: not a mounted pcache volume: the last one ended: supervisor and engine were killed`),
+    after.stderr,
+  );
+  t.true(after.stderr.includes(`hint: Its log is ${log}; `), after.stderr);
   t.deepEqual(await readdir(mountpoint), []);
 });
 

@@ -2,7 +2,7 @@
 
 import { fstatSync, openSync, closeSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { ExecutionContext } from 'ava';
 import { pattern } from '../fuse/conformance.js';
 import { Client } from '../fuse/client.js';
@@ -147,6 +147,20 @@ mountTest('umount of the system loses nothing, the daemon ends, and the log name
   t.true(Buffer.from(await user.call('read', fd, 0, bytes.length)).equals(bytes));
   await user.close();
   await gateway.umount();
+});
+
+mountTest('status says why a mount ended whose log is elsewhere, and the next mount forgets it', undefined, async (t) => {
+  const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES });
+  const mount = [...gateway.mountArguments, '--log', join(gateway.folder, 'vol.log')];
+  const { supervisor_pid: supervisor } = JSON.parse(await gateway.ok('--json', ...mount)) as { supervisor_pid: number };
+  process.kill(supervisor, 'SIGKILL');
+  await waitUntil(() => gateway.processes().length === 0 && !gateway.isMounted, 'the engine has taken the mount away');
+  const { stderr } = await gateway.pcache('status', gateway.mountpoint);
+  t.true(stderr.includes(': not a mounted pcache volume: the last one ended: the supervisor is gone: '), stderr);
+  t.deepEqual(gateway.leftovers(), [basename(gateway.ownLog)]);
+  await gateway.ok(...mount);
+  await gateway.umount();
+  t.notRegex((await gateway.pcache('status', gateway.mountpoint)).stderr, /ended/);
 });
 
 mountTest('a log file that was moved away is made again, by supervisor and engine, and stays when the mount ends', undefined, async (t) => {

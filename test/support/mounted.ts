@@ -198,6 +198,11 @@ export class TestGateway {
       .join('');
   }
 
+  /** Where the log is, if `--log` does not say otherwise. */
+  get ownLog(): string {
+    return runtimePaths(this.mountpoint, this.runtimeDirectory).log;
+  }
+
   get isMounted(): boolean {
     return this.#mounts().length > 0;
   }
