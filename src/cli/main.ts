@@ -8,6 +8,7 @@ import type { CommandContext, GlobalOptions } from './command.js';
 import { commandRows } from './commands.js';
 import { addHelpCommand, unknownCommand } from './help.js';
 import { HelpfulCommand, helpColumns } from './help-text.js';
+import { usageWords } from './usage-words.js';
 import { Output } from './output.js';
 import { packageVersion } from './version.js';
 
@@ -129,16 +130,18 @@ function nameUsageErrors(command: Command, name = command.name()): void {
 async function usageErrorOf(error: CommanderError & { commandName?: string }): Promise<Error> {
   if (error.code === 'commander.help') return new HelpShown();
   const guess = /\(Did you mean (.*)\?\)/.exec(error.message)?.[1];
-  const why = messageOf(error)
+  const found = messageOf(error)
     .replace(/^error: /, '')
     .replace(/ ?\(Did you mean .*\?\)/, '')
     .replace(/\.$/, '');
   const command = error.commandName;
-  const option = /unknown option '--?([^'=]+)/.exec(why)?.[1];
+  const option = /unknown option '--?([^'=]+)/.exec(found)?.[1];
   const meant = (await mountOptionMeant(command, option)) ?? guess;
   const hint =
     meant === undefined ? `pcache ${command === undefined ? '' : `${command} `}--help shows how to call it.` : `Did you mean ${meant}?`;
-  return new PcacheError('usage', `${command === undefined ? '' : `${command}: `}${why}`, { hint });
+  const why = usageWords(found);
+  const between = why.endsWith(': unknown command') ? ' ' : ': ';
+  return new PcacheError('usage', `${command === undefined ? '' : `${command}${between}`}${why}`, { hint });
 }
 
 /** `-o transport=...` for `--transport` or `--transprt`, of the commands that take mount options. */

@@ -43,7 +43,7 @@ export async function settingsOf(
   const [cache, backing, mountpoint] = places;
   if (cache !== undefined && backing === undefined) return settingsOfConfig(cache, options, logLevel);
   if (cache === undefined || backing === undefined || mountpoint === undefined) {
-    throw new PcacheError('usage', "mount: missing required argument 'mountpoint'", {
+    throw new PcacheError('usage', 'mount: MOUNTPOINT is missing', {
       hint: 'pcache mount --help shows how to call it: CACHE BACKING MOUNTPOINT, or the NAME of a configuration.',
     });
   }

@@ -145,7 +145,7 @@ const mistakes: readonly Mistake[] = [
     what: 'a missing argument',
     args: (g) => ['mount', g.cache, g.backing],
     status: 2,
-    says: /^mount: missing required argument 'mountpoint'$/,
+    says: /^mount: MOUNTPOINT is missing$/,
   },
   {
     what: 'umount of what is not mounted',
