@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { PcacheError, messageOf } from '../errors.js';
 import { mountAt } from '../fuse/mountinfo.js';
-import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
+import { lostFileText, lostFilesOf, presentName } from '../gateway/held-files.js';
 import { lastFailureOf } from '../gateway/last-failure.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { findEntry, isRunning, listEntries, type RuntimeEntry } from '../gateway/runtime-files.js';
@@ -62,6 +62,10 @@ async function statusOf(path: string, output: Output): Promise<StatusSnapshot | 
   const entry = servingEntry(path);
   if (entry !== undefined) {
     for (const lost of lostFilesOf(entry)) output.warn(lostFileText(lost));
+    for (const role of ['cache', 'backing'] as const) {
+      const name = presentName(entry, role);
+      if (name !== entry[role]) output.warn(`${entry[role]}: renamed while it was mounted; it is ${name} now`);
+    }
     return askStatus(entry);
   }
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) {

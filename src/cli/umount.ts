@@ -9,7 +9,7 @@ import { unmountByForce, unmountFuse } from '../fuse/mount.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import type { ControlClient } from '../gateway/control-client.js';
 import { noteDeath } from '../gateway/last-failure.js';
-import { lostFileText, lostFilesOf } from '../gateway/held-files.js';
+import { lostFileText, lostFilesOf, presentName, presentNameText, rescueHint } from '../gateway/held-files.js';
 import { loopWithUses, loopsOver } from '../gateway/loop-use.js';
 import { mountPointName } from '../gateway/mount-point-name.js';
 import { listUsers, mountUsers } from '../gateway/mount-users.js';
@@ -86,6 +86,9 @@ async function unmountInOrder(
   const client = await connectTo(entry);
   let last: LastStatus;
   let flushedBytes = 0;
+  // When the gateway is gone nobody knows what it had open.
+  const names = { cache: presentName(entry, 'cache'), backing: presentName(entry, 'backing') };
+  const texts = { cache: presentNameText(entry, 'cache'), backing: presentNameText(entry, 'backing') };
   // Of a mount that was taken away the kernel no longer knows where it was.
   const loops = force ? loopsOver(entry.mountpoint).map(({ device }) => device) : [];
   try {
@@ -100,14 +103,14 @@ async function unmountInOrder(
     mountpoint: entry.mountpoint,
     flushed_bytes: flushedBytes,
     dirty_bytes: last.dirty_bytes,
-    cache: entry.cache,
+    ...names,
     ...(force ? { forced: true, loop_devices: loops } : {}),
     ...(backingError === undefined ? {} : { backing_error: backingError }),
   };
   output.result(result, () => {
     const unmounted = `${path}: unmounted${force ? ' by force' : ''}`;
-    if (last.dirty_bytes > 0) return `${unmounted}; ${formatSize(last.dirty_bytes)} of dirty data stay in ${entry.cache}`;
-    return backingError === undefined ? `${unmounted}; everything is on ${entry.backing}` : `${unmounted}; nothing is dirty`;
+    if (last.dirty_bytes > 0) return `${unmounted}; ${formatSize(last.dirty_bytes)} of dirty data stay in ${texts.cache}`;
+    return backingError === undefined ? `${unmounted}; everything is on ${texts.backing}` : `${unmounted}; nothing is dirty`;
   });
   if (backingError !== undefined) output.warn(backingError);
   if (loops.length > 0) output.warn(orphanText(loops));
@@ -119,7 +122,7 @@ async function refuseLoss(path: string, entry: RuntimeEntry, flush: boolean, cli
   const backing = lost.find(({ role }) => role === 'backing');
   if (backing !== undefined) {
     throw new PcacheError('mismatch', `umount: ${path}: all that was written back would be lost: ${lostFileText(backing)}`, {
-      hint: `Copy ${backing.rescuePath} to where it is safe, then use umount ${path}.`,
+      hint: rescueHint(path, backing, entry.cache),
     });
   }
   const cache = lost.find(({ role }) => role === 'cache');

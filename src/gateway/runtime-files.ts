@@ -35,6 +35,9 @@ export interface RuntimeEntry {
   socket: string;
   log: string;
   started_ms: number;
+  /** The supervisor's descriptors of the two; not there before they are open. */
+  cache_fd?: number;
+  backing_fd?: number;
 }
 
 export interface RuntimePaths {

@@ -10,7 +10,7 @@
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
 import { closeSync, fstatSync, ftruncateSync, rmSync } from 'node:fs';
-import { openBackingDevice, type FileBackingDevice } from '../device/file-backing-device.js';
+import type { FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
 import { connectionNamed } from '../fuse/connection.js';
@@ -29,6 +29,7 @@ import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
 import { startTicksOf } from './process-identity.js';
 import type { Transport } from './mount-options.js';
+import { openBacking } from './open-backing.js';
 import type { EngineMessage, MountPlan, OpeningProgress } from './process-messages.js';
 import { RestartPolicy } from './restart-policy.js';
 import {
@@ -247,7 +248,8 @@ export class Supervisor {
     else if (plan.logFormat !== 'json') rmSync(this.#paths.log, { force: true });
     const { readOnly } = plan.options;
     this.#cache = openCacheDevice(plan.cachePath, { readOnly });
-    this.#backing = openBackingDevice(plan.backingPath, { readOnly });
+    this.#backing = openBacking(plan.backingPath, { readOnly });
+    this.#entry = { ...entry, cache_fd: this.#cache.handle.fd, backing_fd: this.#backing.handle.fd };
     if (plan.options.transport === 'libfuse') return;
     const fd = mountFuse({
       mountpoint: plan.mountpoint,

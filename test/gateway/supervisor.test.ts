@@ -75,6 +75,7 @@ test('umount --flush writes back first, as JSON too', async (t) => {
     flushed_bytes: DIRTY_BYTES,
     dirty_bytes: 0,
     cache: gateway.plan.cachePath,
+    backing: gateway.plan.backingPath,
   });
   t.is(await gateway.exit(), 0);
 });

@@ -2,6 +2,7 @@
 // host. One line that says what it is, nothing changed, and nothing lost without a word.
 
 import {
+  chmodSync,
   closeSync,
   copyFileSync,
   ftruncateSync,
@@ -159,7 +160,7 @@ mountTest(
     await runOk('losetup', ['-d', loop]);
     await runOk('losetup', ['-r', loop, gateway.backing]);
     const result = await gateway.pcache('mount', gateway.cache, loop, gateway.mountpoint);
-    t.is(result.stderr, `pcache: ${loop}: a read-only device\n`);
+    t.is(result.stderr, `pcache: ${loop}: a read-only device: it can't be opened for writing\nhint: Mount it with -o ro to read only.\n`);
     await runOk('losetup', ['-d', loop]);
     await runOk('losetup', [loop, gateway.backing]);
 
@@ -261,24 +262,70 @@ mountTest(
     await write(gateway, 8192, pattern(MIB, 1));
     rmSync(gateway.backing);
     await gateway.ok('flush', gateway.mountpoint);
+    let hint = '';
     for (const options of [[], ['--flush']]) {
       const { status, stderr } = await gateway.pcache('umount', gateway.mountpoint, ...options);
       t.is(status, 1);
-      const rescue = /^pcache: umount: \S+: all that was written back would be lost: \S+backing.img: [^\n]+\nhint: Copy (\S+) to /.exec(
+      t.regex(
         stderr,
+        /^pcache: umount: \S+: all that was written back would be lost: \S+backing.img: [^\n]+\nhint: End its users, then: [^\n]+\n$/,
       );
-      t.truthy(rescue, stderr);
-      t.true(
-        readFileSync(rescue![1]!)
-          .subarray(8192, 8192 + MIB)
-          .equals(pattern(MIB, 1)),
-        'what the hint names is the backing file',
-      );
+      hint = stderr;
     }
-    await runOk('umount', [gateway.mountpoint]);
+    // Word for word, with what is not flushed yet.
+    await write(gateway, 2 * MIB, pattern(MIB, 2));
+    const copy = join(gateway.folder, 'copy.img');
+    const [, save, mount] = /then: (.*) \(not pcache umount\)\. Next time: (.*)/.exec(hint)!;
+    const env = { PCACHE_RUNTIME_DIR: gateway.runtimeDirectory };
+    const shell = (commands: string): Promise<CommandResult> =>
+      run('sh', ['-c', commands.replaceAll('pcache ', `'${process.execPath}' '${PCACHE}' `).replaceAll('COPY', copy)], { env });
+    t.like(await shell(save!), { status: 0 });
     await waitUntil(() => gateway.leftovers().length === 0, 'the gateway ends');
+    t.like(await shell(mount!), { status: 0 });
+    await gateway.ok('umount', gateway.mountpoint, '--flush');
+    const bytes = readFileSync(copy);
+    t.true(bytes.subarray(8192, 8192 + MIB).equals(pattern(MIB, 1)));
+    t.true(bytes.subarray(2 * MIB, 3 * MIB).equals(pattern(MIB, 2)));
   },
 );
+
+mountTest('a backing file that can only be read is mounted read-only as the hint says', undefined, async (t) => {
+  const gateway = await unmounted(t, { volumeBytes: VOLUME_BYTES });
+  if (isRoot) {
+    // Root may write to a file whatever its mode is, but not to an immutable one.
+    const { status } = await run('chattr', ['+i', gateway.backing]);
+    if (status !== 0) {
+      t.log('skipped: the file system of /tmp has no immutable files, or there is no chattr');
+      t.pass();
+      return;
+    }
+    t.teardown(() => run('chattr', ['-i', gateway.backing]));
+  } else {
+    chmodSync(gateway.backing, 0o444);
+  }
+  const { status, stderr } = await gateway.pcache(...gateway.mountArguments);
+  t.is(status, 1);
+  t.regex(stderr, /^pcache: \S+backing.img: [^\n]+: it can't be opened for writing\nhint: Mount it with -o ro to read only\.\n$/);
+  await gateway.ok(...gateway.mountArguments, '-o', 'ro');
+  t.like(await gateway.status(), { read_only: true });
+  await gateway.ok('umount', gateway.mountpoint);
+});
+
+mountTest('a backing file that is renamed while mounted is told by the name that it has at the end', undefined, async (t) => {
+  const gateway = await mounted(t, { volumeBytes: VOLUME_BYTES });
+  await write(gateway, 8192, pattern(MIB, 1));
+  const renamed = join(gateway.folder, 'renamed.img');
+  renameSync(gateway.backing, renamed);
+  const status = await gateway.pcache('status', gateway.mountpoint);
+  t.regex(status.stderr, /^pcache: warning: \S+backing.img: renamed while it was mounted; it is \S+renamed.img now\n$/);
+  const said = await gateway.ok('umount', gateway.mountpoint, '--flush');
+  t.regex(said, /; everything is on (\S+)renamed.img \(was \1backing.img\)\s*$/);
+  t.true(
+    readFileSync(renamed)
+      .subarray(8192, 8192 + MIB)
+      .equals(pattern(MIB, 1)),
+  );
+});
 
 /** `pcache ARGUMENTS` on what is another host to it: one with another boot id. */
 function elsewhere(gateway: TestGateway, ...args: string[]): Promise<CommandResult> {
