@@ -15,7 +15,7 @@ import { DirectDemoVolume, MountedDemoVolume } from './demo-volume.js';
 import type { DemoPaths, DemoVolume } from './demo-volume.js';
 import { alignColumns } from './output.js';
 import type { Output } from './output.js';
-import { startProgress } from './progress.js';
+import { endByInterrupt, startProgress } from './progress.js';
 import { formatSize } from './size.js';
 
 const MIB = 1024 * 1024;
@@ -50,7 +50,17 @@ export function define(command: Command, { output }: CommandContext): void {
   addExample(command, 'pcache demo');
 }
 
+interface Interrupt {
+  by: NodeJS.Signals | undefined;
+}
+
 async function runDemo(output: Output): Promise<DemoResult[]> {
+  const interrupt: Interrupt = { by: undefined };
+  const note = (signal: NodeJS.Signals): void => {
+    interrupt.by ??= signal;
+  };
+  // From here on there is something to take away.
+  process.on('SIGINT', note).on('SIGTERM', note);
   const directory = mkdtempSync(join(tmpdir(), 'pcache-demo-'));
   const cacheDirectory = mkdtempSync(join(hasRoom('/dev/shm') ? '/dev/shm' : tmpdir(), 'pcache-demo-'));
   const paths: DemoPaths = {
@@ -58,13 +68,15 @@ async function runDemo(output: Output): Promise<DemoResult[]> {
     backing: join(directory, 'backing.img'),
     mountpoint: join(directory, 'volume'),
   };
-  const demo = new Demo(output, paths);
+  const demo = new Demo(output, paths, interrupt);
   try {
     return await demo.run();
   } finally {
+    process.off('SIGINT', note).off('SIGTERM', note);
     await demo.cleanUp();
     rmSync(cacheDirectory, { recursive: true, force: true });
     rmSync(directory, { recursive: true, force: true });
+    if (interrupt.by === 'SIGINT') endByInterrupt(output, 'the demo is cleaned up');
   }
 }
 
@@ -85,29 +97,22 @@ class Demo {
   /** What the volume must hold. */
   readonly #model = Buffer.alloc(VOLUME_BYTES);
   #volume: DemoVolume | undefined;
-  #interrupted = false;
+  readonly #interrupt: Interrupt;
 
-  constructor(output: Output, paths: DemoPaths) {
+  constructor(output: Output, paths: DemoPaths, interrupt: Interrupt) {
+    this.#interrupt = interrupt;
     this.#output = output;
     this.#paths = paths;
   }
 
   async run(): Promise<DemoResult[]> {
-    const interrupt = (): void => {
-      this.#interrupted = true;
-    };
-    process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
-    try {
-      await this.#prepare();
-      await this.#writeRandomly();
-      await this.#verify('read back and compare');
-      await this.#crashUnnoticed();
-      await this.#crashHard();
-      await this.#writeBack();
-      return this.#results;
-    } finally {
-      process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
-    }
+    await this.#prepare();
+    await this.#writeRandomly();
+    await this.#verify('read back and compare');
+    await this.#crashUnnoticed();
+    await this.#crashHard();
+    await this.#writeBack();
+    return this.#results;
   }
 
   async cleanUp(): Promise<void> {
@@ -317,7 +322,7 @@ class Demo {
   }
 
   #stopIfInterrupted(): void {
-    if (this.#interrupted) throw new PcacheError('closed', 'demo: interrupted, cleaned up');
+    if (this.#interrupt.by !== undefined) throw new PcacheError('closed', 'demo: interrupted, cleaned up');
   }
 }
 

@@ -22,7 +22,7 @@ import { mountLogOf } from './mount-log.js';
 import { levelGiven, settingsOf, type MountSettings } from './mount-settings.js';
 import { addMetricsListen } from './metrics-listen.js';
 import type { Output } from './output.js';
-import { PhaseProgress } from './progress.js';
+import { PhaseProgress, endByInterrupt } from './progress.js';
 import { takeServicePlan } from './service-plan.js';
 import { formatSize } from './size.js';
 
@@ -98,10 +98,26 @@ export async function mount(context: CommandContext, settings: MountSettings, is
     fsName: settings.fsName,
     service: takeServicePlan(),
   };
+  // Whoever has begun to serve ends in order, which is no interruption.
+  const interrupt = { came: false };
+  const interrupted = (): void => {
+    interrupt.came = true;
+  };
+  const served = (): void => {
+    process.off('SIGINT', interrupted);
+    interrupt.came = false;
+  };
+  process.on('SIGINT', interrupted);
   try {
-    await serve(context, plan, log.target, isForeground);
+    await serve(context, plan, log.target, isForeground, served);
   } catch (error) {
+    process.off('SIGINT', interrupted);
+    if (interrupt.came && error instanceof PcacheError && error.code === 'closed') {
+      endByInterrupt(context.output, `${plan.mountpoint} is not mounted, and nothing is left of it`);
+    }
     throw withHintIfUsed(error, checked);
+  } finally {
+    process.off('SIGINT', interrupted);
   }
 }
 
@@ -116,11 +132,12 @@ async function checkAll({ cache, backing, mountpoint }: MountSettings, transport
   }
 }
 
-async function serve(context: CommandContext, plan: MountPlan, log: LogTarget, isForeground: boolean): Promise<void> {
+async function serve(context: CommandContext, plan: MountPlan, log: LogTarget, isForeground: boolean, served: () => void): Promise<void> {
   if (isForeground) {
     const { supervise } = await import('../gateway/supervisor-process.js');
     const progress = new PhaseProgress(context.output);
     const ready = (facts: ReadyFacts): void => {
+      served();
       progress.stop({ isDone: true });
       report(context.output, plan, { supervisorPid: process.pid, ...facts });
     };

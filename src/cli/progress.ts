@@ -59,6 +59,12 @@ export async function whileInterruptible<T>(output: Output, whereThingsStand: ()
   }
 }
 
+/** For a command that ends what it began itself when it is interrupted, and that is done: nothing here, and no handler of SIGINT, may be left. */
+export function endByInterrupt(output: Output, whereThingsStand: string): void {
+  output.warn(`interrupted: ${whereThingsStand}`);
+  process.kill(process.pid, 'SIGINT');
+}
+
 function watch(watcher: Watcher): () => void {
   // After an interrupt the first are still there, and the next one has to end the process.
   if (watchers.length === 0) process.on('SIGINT', interrupted);

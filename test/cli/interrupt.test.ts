@@ -220,12 +220,26 @@ for (const where of ['background', 'foreground']) {
       mkdirSync(runtime, { mode: 0o700 });
       const args = ['mount', cachePath, backingPath, mountpoint, ...(where === 'foreground' ? ['--foreground'] : [])];
       const { signal, stderr } = await interrupt(args, saysProgress, { PCACHE_RUNTIME_DIR: runtime });
-      t.is(signal, null);
+      t.is(signal, 'SIGINT', stderr);
       t.regex(stderr, /^pcache: progress: progress="replaying the log" done_bytes=\d+ total_bytes=\d+ bytes_per_s=\d+ left_s=(\d+|null)$/m);
-      t.regex(stderr, /pcache: \S+\/mnt: interrupted before it was ready\n/);
+      t.regex(stderr, /^pcache: warning: interrupted: \S+\/mnt is not mounted, and nothing is left of it\n$/m);
       t.deepEqual(readdirSync(runtime), []);
       t.deepEqual(readdirSync(mountpoint), []);
       t.is(hashOf(cachePath), before);
     },
   );
 }
+
+(noFuse === undefined ? test.serial : test.skip)(
+  `a demo that is interrupted is cleaned up, and ends by the signal${noFuse === undefined ? '' : ` (${noFuse})`}`,
+  async (t) => {
+    const folder = temporaryFolder(t);
+    const runtime = join(folder, 'run');
+    mkdirSync(runtime, { mode: 0o700 });
+    const isRunning = (): boolean => readdirSync(folder).some((name) => name.startsWith('pcache-demo-'));
+    const { signal, stderr } = await interrupt(['demo'], isRunning, { PCACHE_RUNTIME_DIR: runtime, TMPDIR: folder });
+    t.is(signal, 'SIGINT', stderr);
+    t.regex(stderr, /^pcache: warning: interrupted: the demo is cleaned up\n$/m);
+    t.deepEqual([readdirSync(folder), readdirSync(runtime)], [['run'], []]);
+  },
+);
