@@ -18,6 +18,7 @@ import { readSegmentInfo } from '../media/segment-info.js';
 import { decodeSuperblock, superblockIsBlank } from '../media/superblock.js';
 import type { Superblock } from '../media/superblock.js';
 import { readTail, tailsAreStamped } from '../media/tails.js';
+import { CUT_HINT, requireSegmentsWritten } from './unwritten-data.js';
 
 export interface CacheMedia {
   readonly superblock: Superblock;
@@ -68,8 +69,10 @@ function readRecords(device: CacheDevice): CacheMedia {
     throw new PcacheError(
       'damaged',
       `the superblock names ${segmentCount} segments, but the device has room for ${device.segmentCount}: it was cut short`,
+      { hint: CUT_HINT },
     );
   }
+  requireSegmentsWritten(device, segmentCount);
   const info = readCacheInfo(control, segmentCount);
   if (!info.ok) throw damaged(info.reason);
   if (info.value.mode !== 'writeback') throw new PcacheError('unsupported', `cache mode ${info.value.mode} is not supported`);

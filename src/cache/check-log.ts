@@ -29,6 +29,7 @@ import type { StagedKset } from './staged-ksets.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
 import type { TellProgress } from './tell-progress.js';
 import { tellingWalk } from './tell-progress.js';
+import { bytesBehind } from './unwritten-data.js';
 
 /** What the log holds, as far as it could be read. */
 export interface LogTotals {
@@ -58,6 +59,8 @@ export class LogCheck {
   readonly #payloads = new PayloadMap();
   /** Keys that refer to each segment, by cache_seg_id. */
   readonly #references: number[];
+  /** Keys without all of their payload, where the device was cut. */
+  readonly #lost = { keys: 0, bytes: 0 };
   #isDirty = false;
   /** By cache_seg_id, where keys are newer than the record of their segment's generation: the first of them, and their highest generation. */
   readonly #newerKeys = new Map<number, { first: string; newest: number }>();
@@ -116,6 +119,7 @@ export class LogCheck {
     this.#checkLogSegments(walks);
     this.#checkPayloads(walks, start);
     this.#reportTotals();
+    this.#reportLost();
     this.#reportDamagedRanges();
   }
 
@@ -204,7 +208,12 @@ export class LogCheck {
       return;
     }
     this.#payloads.take(key.cacheSegId, key.cacheSegOff, key.len);
-    let isDamaged = false;
+    const lost = this.#dataCrc ? 0 : bytesBehind(this.#device.lostFrom ?? Infinity, physical, key);
+    if (lost > 0) {
+      this.#lost.keys++;
+      this.#lost.bytes += lost;
+    }
+    let isDamaged = lost > 0;
     if (this.#dataCrc) {
       const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
       isDamaged = pcacheCrcOfRange(this.#device.segment(physical).bytes, at, at + key.len) !== key.dataCrc;
@@ -318,15 +327,29 @@ export class LogCheck {
     );
   }
 
+  /** Of a device that is short, its size says so. */
+  #reportLost(): void {
+    const { keys, bytes } = this.#lost;
+    const { dataEnd } = this.#device;
+    if (keys === 0 || dataEnd === undefined) return;
+    const what = `keys of the log refer to ${bytes} bytes that were never written, from byte ${dataEnd} of the file on`;
+    const why = 'it was cut and made longer since (or is a sparse copy of a cache that has zeros there): mount refuses it';
+    this.#list.add('error', 'device-size', 'end of the file', `${what}: ${why}`);
+  }
+
   #reportDamagedRanges(): void {
     for (const { start, end, isOnlyCopy } of this.#damage.merged()) {
       const range = { offsetBytes: start, lengthBytes: end - start };
+      const wasCut = this.#lost.keys > 0;
+      const code = wasCut ? 'data-lost' : 'data-crc';
       if (isOnlyCopy) {
-        const what = 'damaged, and this is the only copy: reading it gives an error until it is written again';
-        this.#list.add('error', 'data-crc', 'volume', what, range);
+        const what = wasCut
+          ? 'lost with the end of the device, and that was the only copy'
+          : 'damaged, and this is the only copy: reading it gives an error until it is written again';
+        this.#list.add('error', code, 'volume', what, range);
       } else {
-        const what = "the cache's copy is damaged; the backing device has the data: nothing is lost";
-        this.#list.add('warning', 'data-crc', 'volume', what, range);
+        const what = `the cache's copy is ${wasCut ? 'lost' : 'damaged'}; the backing device has the data: nothing is lost`;
+        this.#list.add('warning', code, 'volume', what, range);
       }
     }
   }

@@ -16,7 +16,10 @@ import {
   GATEWAY_HEADER_OFFSETS,
   SEGMENT_GENERATION_OFFSETS,
   SEGMENT_INFO_OFFSETS,
+  segmentCountOf,
+  segmentDeviceOffset,
 } from '../media/layout.js';
+import type { PhysicalSegmentId } from '../media/layout.js';
 import { SEGMENT_GENERATION_BYTES } from '../media/segment-generation.js';
 import { SEGMENT_INFO_BYTES, readSegmentInfo } from '../media/segment-info.js';
 import { TAIL_BYTES, TAIL_OFFSETS, tailsAreStamped } from '../media/tails.js';
@@ -58,10 +61,14 @@ function checkSuperblock(device: CacheDevice, media: InspectedMedia, list: Findi
     return;
   }
   const { segmentCount } = superblock.value;
-  if (segmentCount > device.segmentCount) {
-    const missing = segmentCount - device.segmentCount;
-    const what = `the device has room for ${device.segmentCount} of the ${segmentCount} segments: it was cut short`;
-    list.add('error', 'device-size', 'superblock', `${what}, and what was in the other ${missing} is lost`);
+  const { dataEnd, lostFrom } = device;
+  const room = lostFrom === undefined || dataEnd !== undefined ? device.segmentCount : segmentCountOf(lostFrom);
+  if (segmentCount > room) {
+    const what = `the device has room for ${room} of the ${segmentCount} segments: it was cut short`;
+    list.add('error', 'device-size', 'superblock', `${what}, and what was behind is lost`);
+  } else if (dataEnd !== undefined && segmentDeviceOffset((segmentCount - 1) as PhysicalSegmentId) >= dataEnd) {
+    const what = `nothing of the file was ever written from byte ${dataEnd} on: it was cut and made longer since`;
+    list.add('error', 'device-size', 'superblock', `${what}, and what was there is lost`);
   } else if (segmentCount < device.segmentCount) {
     list.add('info', 'device-size', 'superblock', `the device has room for ${device.segmentCount} segments, ${segmentCount} are used`);
   }

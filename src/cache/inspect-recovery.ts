@@ -10,6 +10,7 @@ import { forEachKeyOf } from './staged-ksets.js';
 import type { TellProgress } from './tell-progress.js';
 import { tellingWalk } from './tell-progress.js';
 import type { StagedKset } from './staged-ksets.js';
+import { payloadEnd } from './unwritten-data.js';
 import type { VolumeRange } from './volume-ranges.js';
 import { VolumeRanges, bytesOf } from './volume-ranges.js';
 
@@ -29,13 +30,18 @@ export function endOfKeys(media: CacheMedia, tell?: TellProgress): number {
   return end;
 }
 
-/** `media` have been replayed without an error, and `unclosed` are the staged ksets that the replay took. */
-export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[], tell?: TellProgress): RecoveryPlan {
+/** `media` have been replayed without an error, and `unclosed` are the staged ksets that the replay took. `lostFrom`: of their device. */
+export function planRecovery(
+  media: CacheMedia,
+  unclosed: readonly StagedKset[],
+  lostFrom: number | undefined,
+  tell?: TellProgress,
+): RecoveryPlan {
   const ranges = new VolumeRanges();
   const damage = new DamagedRanges();
   const add = (key: KeyCursor): void => {
     if (key.segGen < media.generations[key.cacheSegId]!) return;
-    const isDamaged = !key.isClean && media.cacheInfo.dataCrc && !payloadIsGood(media, key);
+    const isDamaged = !key.isClean && !payloadIsGood(media, key, lostFrom);
     damage.key(key.off, key.len, isDamaged ? 'only-copy' : 'none');
     if (key.isClean || isDamaged) return;
     ranges.add(key.off, key.len);
@@ -53,7 +59,8 @@ export function planRecovery(media: CacheMedia, unclosed: readonly StagedKset[],
   return { bytes: bytesOf(written), ranges: written.length, damaged };
 }
 
-function payloadIsGood(media: CacheMedia, key: KeyCursor): boolean {
+function payloadIsGood(media: CacheMedia, key: KeyCursor, lostFrom: number | undefined): boolean {
+  if (!media.cacheInfo.dataCrc) return lostFrom === undefined || payloadEnd(media.physicalOf[key.cacheSegId]!, key) <= lostFrom;
   const { bytes, base } = media.log.data(key.cacheSegId as Parameters<typeof media.log.data>[0]);
   return pcacheCrcOfRange(bytes, base + key.cacheSegOff, base + key.cacheSegOff + key.len) === key.dataCrc;
 }

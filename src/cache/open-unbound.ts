@@ -21,6 +21,7 @@ export function openUnbound(device: CacheDevice, bootId: string, tell?: TellProg
     writers: 1,
     counterSlices: 1,
     readOnly: true,
+    acceptsHoles: true,
     newUuid: new Uint8Array(16),
     nowMs: 0,
     clock: () => 0,

@@ -47,6 +47,7 @@ import type { CacheShared } from './shared-state.js';
 import { storingAnew } from './store-anew.js';
 import type { TellProgress } from './tell-progress.js';
 import { tellingWalk } from './tell-progress.js';
+import { requireDataWritten } from './unwritten-data.js';
 
 export interface OpenOptions {
   readonly volumeBytes: number;
@@ -71,6 +72,8 @@ export interface OpenOptions {
   readonly clock: () => number;
   /** Threads that may help to replay a long log. Default: none. */
   readonly helpers?: ReplayHelpers | undefined;
+  /** Take data for zeros where nothing of the file was ever written. */
+  readonly acceptsHoles?: boolean;
   /** Of simulations: see `CacheShared.segmentDataBytes`. */
   readonly segmentDataBytes?: number;
   /** Hears how far the replay of the log is. */
@@ -102,6 +105,7 @@ export function openCache(device: CacheDevice, options: OpenOptions): OpenedCach
     opened = replayInto(device, media, options);
   }
   const { shared, segments, replayed } = opened;
+  if (options.acceptsHoles !== true) requireDataWritten(device, media, replayed.unclosed);
   requireUnchangedBacking(device, media.gatewayHeader, replayed.dirtyBytes, options);
   countFree(shared);
   setPositions(shared, media, replayed, options);
@@ -163,6 +167,7 @@ function createShared(device: CacheDevice, media: CacheMedia, options: OpenOptio
     segmentCount,
     ...(options.segmentDataBytes === undefined ? {} : { segmentDataBytes: options.segmentDataBytes }),
     dataCrc: media.cacheInfo.dataCrc,
+    lostFrom: device.lostFrom ?? Infinity,
     readOnly: options.readOnly,
     headCount,
     uuid: Buffer.from(uuid)

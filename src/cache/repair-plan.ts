@@ -13,6 +13,7 @@ import { repairGenerations, repairLog, repairTails } from './repair-log.js';
 import { repairStructure } from './repair-records.js';
 import type { LogLoss } from './salvage-log.js';
 import type { TellProgress } from './tell-progress.js';
+import { CUT_ADVICE } from './unwritten-data.js';
 
 export interface RepairPlan {
   readonly steps: readonly RepairStep[];
@@ -27,6 +28,8 @@ export interface RepairOptions {
   readonly bootId: string;
   /** A gateway header that is lost is taken for one that never was: the caller vouches for the backing device. */
   readonly forgetLostHeader?: boolean;
+  /** Data that is lost where the device was cut are no reason to refuse: the cache is going to be read only. */
+  readonly acceptsLoss?: boolean;
   readonly tell?: TellProgress | undefined;
 }
 
@@ -42,13 +45,17 @@ export function planRepair(copy: CacheDevice, options: RepairOptions): RepairPla
   repairLog(draft, options.bootId);
   repairGenerations(draft, options.bootId);
   copy.expectAccess('normal');
-  if (draft.refusals.length === 0) tryOut(draft, options.bootId);
+  if (draft.refusals.length === 0) tryOut(draft, options);
   return { steps: draft.steps, refusals: draft.refusals, loss: draft.steps.find(({ loss }) => loss !== undefined)?.loss };
 }
 
-function tryOut(draft: RepairDraft, bootId: string): void {
+function tryOut(draft: RepairDraft, { bootId, acceptsLoss = false }: RepairOptions): void {
   try {
-    openUnbound(draft.device, bootId, draft.tell);
+    const { shared, replay } = openUnbound(draft.device, bootId, draft.tell);
+    if (!acceptsLoss && shared.lostFrom !== Infinity && !shared.dataCrc && replay.corruptKeys > 0) {
+      const why = 'keys of the log refer to what was never written: the file was cut and made longer since';
+      draft.refuse({ place: 'end of the file', why, advice: CUT_ADVICE });
+    }
   } catch (error) {
     if (!(error instanceof PcacheError) || error.code === 'internal') throw error;
     draft.refuse({

@@ -24,6 +24,7 @@ import type { SegmentInfo } from '../media/segment-info.js';
 import { SEGMENT_INFO_BYTES, readSegmentInfo, writeSegmentInfo } from '../media/segment-info.js';
 import { SUPERBLOCK_BYTES, encodeSuperblock } from '../media/superblock.js';
 import { TAIL_BYTES, TAIL_OFFSETS } from '../media/tails.js';
+import { CUT_ADVICE } from './unwritten-data.js';
 import type { CopyOffsets, RecordRead } from '../media/two-copy-record.js';
 import { NO_COPY, copyIsValid } from '../media/two-copy-record.js';
 import { allZero } from '../media/u64.js';
@@ -176,7 +177,7 @@ function repairChain(draft: RepairDraft): void {
     draft.refuse({
       place,
       why: `the device has room for ${draft.device.segmentCount} of ${deviceSegmentCount} segments: it was cut short, and what was behind is lost`,
-      advice: 'if the file was copied or cut, bring back the whole of it (truncate -s gives it its old length) and check again',
+      advice: CUT_ADVICE,
     });
     return;
   }

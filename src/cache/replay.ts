@@ -33,6 +33,7 @@ import { SegmentState } from './shared-state.js';
 import { findStagedKsets, forEachKeyOf } from './staged-ksets.js';
 import type { StagedKset } from './staged-ksets.js';
 import type { CacheShared } from './shared-state.js';
+import { payloadEnd } from './unwritten-data.js';
 
 export interface Replay {
   readonly walk: LogWalk;
@@ -196,7 +197,7 @@ class Indexer implements KeyTaker {
     this.#isReferred[segment] = 1;
     if (isDirty && !key.isClean) this.dirtyBytes += key.len;
     let flags = key.isClean ? ExtentFlag.clean : 0;
-    if (shared.dataCrc && !this.#payloadIsGood(key)) {
+    if ((shared.dataCrc || shared.lostFrom !== Infinity) && !this.#payloadIsGood(key)) {
       this.corruptKeys++;
       // What is clean, or written back, is on the backing device too: forget the copy. What is not exists nowhere else: answer EIO for it.
       flags = key.isClean || !isDirty ? NOT_CACHED : ExtentFlag.corrupt;
@@ -246,6 +247,7 @@ class Indexer implements KeyTaker {
   }
 
   #payloadIsGood(key: KeyCursor): boolean {
+    if (!this.#shared.dataCrc) return payloadEnd(this.#shared.physicalOf[key.cacheSegId]!, key) <= this.#shared.lostFrom;
     const { bytes } = this.#segments.view(key.cacheSegId as CacheSegId);
     const at = SEGMENT_DATA_OFFSET + key.cacheSegOff;
     return pcacheCrcOfRange(bytes, at, at + key.len) === key.dataCrc;

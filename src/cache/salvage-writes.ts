@@ -13,6 +13,7 @@ import { inspectMedia } from './inspect-media.js';
 import type { LogLoss } from './salvage-log.js';
 import { forEachKeyOf } from './staged-ksets.js';
 import type { TellProgress } from './tell-progress.js';
+import { payloadEnd } from './unwritten-data.js';
 
 export interface SalvageVisitor {
   /** `bytes` at `start` are the payload. */
@@ -46,7 +47,8 @@ export function salvageWrites(
     if (generation?.ok === true && key.segGen < generation.value) return;
     const { bytes, base } = log.data(key.cacheSegId as CacheSegId);
     const start = base + key.cacheSegOff;
-    const isWhole = !media.cacheInfo.dataCrc || pcacheCrcOfRange(bytes, start, start + key.len) === key.dataCrc;
+    const isThere = payloadEnd(media.physicalOf[key.cacheSegId]!, key) <= (device.lostFrom ?? Infinity);
+    const isWhole = media.cacheInfo.dataCrc ? pcacheCrcOfRange(bytes, start, start + key.len) === key.dataCrc : isThere;
     if (generation?.ok === true && isWhole) visitor.onWhole(key.off, bytes, start, key.len);
     else visitor.onDamaged(key.off, key.len);
   };

@@ -124,6 +124,8 @@ export interface CacheShared {
   /** Bytes of data that a segment is given, a multiple of 512; undefined: all of SEGMENT_DATA_BYTES. Simulations give few, so that segments change often. */
   readonly segmentDataBytes?: number;
   readonly dataCrc: boolean;
+  /** Of the copy of a device that was cut: what lies from here on is lost, whatever the bytes are. Infinity: nothing is. */
+  readonly lostFrom: number;
   readonly readOnly: boolean;
   /** Data heads: at most a third of the segments. */
   readonly headCount: number;

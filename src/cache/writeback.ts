@@ -24,6 +24,7 @@ import { LogCursor } from './log-cursor.js';
 import { PieceList } from './piece-list.js';
 import { Quarantine } from './quarantine.js';
 import { NumberWord, Word } from './shared-state.js';
+import { payloadEnd } from './unwritten-data.js';
 import { WritebackBatch } from './writeback-batch.js';
 
 /** A batch ends after the kset with which it has this many keys, or bytes. */
@@ -132,6 +133,9 @@ export class Writeback {
       if (pcacheCrcOfRange(segments.view(segment).bytes, at, at + key.len) !== key.dataCrc) {
         return this.#quarantine.add(key);
       }
+    }
+    if (shared.lostFrom !== Infinity && !shared.dataCrc && payloadEnd(shared.physicalOf[segment]!, key) > shared.lostFrom) {
+      return this.#quarantine.add(key);
     }
     this.#goodKeys++;
     const subtree = Math.floor(key.off / SUBTREE_BYTES);

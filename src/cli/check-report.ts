@@ -7,6 +7,7 @@ import type { RepairPlan } from '../cache/repair-plan.js';
 import type { VolumeRange } from '../cache/volume-ranges.js';
 import { VolumeRanges, bytesOf } from '../cache/volume-ranges.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { wasCut, withPrivateCopy } from '../device/private-copy.js';
 import { openBacking } from './cache-file.js';
 import { count, rangeRecord, rangeText } from './range-text.js';
 import { formatSize } from './size.js';
@@ -37,7 +38,8 @@ export async function checkDevice(
   const backing = backingPath === undefined ? undefined : openBacking(backingPath, { readOnly: true }, hintIfUsed);
   try {
     const facts = backing === undefined ? undefined : factsOf(backing);
-    return reportOf(await runTask('check', { cache: device.handle, backing: facts }, watch), plan);
+    const examine = (cache: MappedCacheDevice): Promise<CheckResult> => runTask('check', { cache: cache.handle, backing: facts }, watch);
+    return reportOf(await (wasCut(device) ? withPrivateCopy(device, examine, { whole: true }) : examine(device)), plan);
   } finally {
     backing?.close();
   }
@@ -128,7 +130,10 @@ export function nextSteps(path: string, { findings, errors, problems, plan, tota
     const dirty = totals.dirtyBytes > 0 ? 'drops what is dirty in it too, with --force' : 'empties it and loses nothing';
     steps.push(`pcache format ${path} ${dirty}; if only the time of the backing file was set, -o adopt mounts it as it is`);
   }
-  if (has('data-crc', 'data-lost')) {
+  if (has('device-size')) {
+    const what = has('data-lost') ? 'everything but the ranges named above' : 'all that can be read';
+    steps.push(`pcache recover ${path} BACKING writes ${what} to the backing device and leaves the cache alone (--dry-run: only says so)`);
+  } else if (has('data-crc', 'data-lost')) {
     steps.push(
       'everything but the ranges named above can be mounted, or written back with pcache recover; restore those from a copy, if there is one',
     );

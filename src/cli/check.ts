@@ -84,7 +84,7 @@ function requireSense({ repair: isRepair, dryRun, yes, backup, undo: undoFile }:
 
 async function check(path: string, backingPath: string | undefined, context: CommandContext): Promise<void> {
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache umount ${mountpoint} first.`;
-  const device = openCache(path, { readOnly: true }, hintIfUsed);
+  const device = openCache(path, { readOnly: true, takesCut: true }, hintIfUsed);
   try {
     const watch = { output: context.output, interrupted: () => `${path} is as it was, and not checked to its end` };
     const first = await checkDevice(device, backingPath, undefined, watch);

@@ -9,6 +9,7 @@ import type { LogLoss } from '../cache/salvage-log.js';
 import { bytesOf } from '../cache/volume-ranges.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
+import { withPrivateCopy } from '../device/private-copy.js';
 import type { CommandContext } from './command.js';
 import { startProgress } from './progress.js';
 import { count, rangeRecord, rangeText } from './range-text.js';
@@ -119,7 +120,6 @@ function salvageOf(
   isDryRun: boolean,
 ): Promise<Salvaged> {
   const task = {
-    cache: device.handle,
     copy: copy.handle,
     volumeBytes: backing.sizeBytes,
     backing: isDryRun ? undefined : backing.handle,
@@ -128,7 +128,9 @@ function salvageOf(
     damaged: recovery.damaged,
   };
   const interrupted = (): string => `${cachePath} is as it was: run the same command again`;
-  return runTask('salvage', task, { output: context.output, interrupted });
+  const onWhole = (cache: MappedCacheDevice): Promise<Salvaged> =>
+    runTask('salvage', { ...task, cache: cache.handle }, { output: context.output, interrupted });
+  return withPrivateCopy(device, onWhole, { whole: true });
 }
 
 function isIncomplete({ repair: { loss }, replay }: DamagedTask, unsaved: readonly Unsaved[]): boolean {
@@ -150,9 +152,11 @@ function unsavedRecord({ repair, salvage, replay }: DamagedTask, unsaved: readon
   };
 }
 
-function unsavedLines({ repair: { steps, loss }, replay }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
+function unsavedLines({ repair: { steps, loss }, replay, copy }: DamagedTask, unsaved: readonly Unsaved[], words: string): string[] {
   const lines = steps.map(({ place, why }) => `damage: ${place}: ${why}`);
   const { stagedDamage } = replay;
+  const { lostFrom } = copy;
+  if (lostFrom !== undefined && unsaved.length > 0) lines.push(`damage: the device has nothing from byte ${lostFrom} on: it was cut`);
   if (stagedDamage !== undefined) {
     lines.push(`damage: ${stagedDamage}: the last writes before the program died, acknowledged and not flushed, ${words} from there on`);
   }

@@ -51,7 +51,7 @@ export function readIn(task: ReadInTask & { readonly isPlanWanted: boolean }, { 
     const { media, replay } = replayFor(device, task, tell);
     const change = backingChange(media.gatewayHeader, device.control.bytes, () => task.backing.print);
     const isPlanned = task.isPlanWanted || replay.corruptKeys > 0;
-    return { replay, recovery: isPlanned ? planRecovery(media, replay.unclosed, tell) : undefined, change };
+    return { replay, recovery: isPlanned ? planRecovery(media, replay.unclosed, device.lostFrom, tell) : undefined, change };
   });
 }
 
@@ -102,7 +102,7 @@ export function openOptions(adopt: boolean, readOnly: boolean): InlineVolumeOpti
 }
 
 export interface SalvageTask {
-  /** As it is; only read. */
+  /** As it is, or a copy of it as a whole; only read. */
   readonly cache: CacheDeviceHandle;
   /** The repaired copy. */
   readonly copy: CacheDeviceHandle;

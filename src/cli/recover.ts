@@ -3,13 +3,14 @@
 
 import { setImmediate as turn } from 'node:timers/promises';
 import type { Command } from 'commander';
+import { mayAllocate } from '../cache/allocation-look.js';
 import { changedBackingError, factsOf, type BackingChange } from '../cache/changed-backing.js';
 import { inspectMedia } from '../cache/inspect-media.js';
 import type { RecoveryPlan } from '../cache/inspect-recovery.js';
 import type { Replay } from '../cache/replay.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import type { MappedCacheDevice } from '../device/mapped-cache-device.js';
-import { withPrivateCopy } from '../device/private-copy.js';
+import { wasCut, withPrivateCopy } from '../device/private-copy.js';
 import { PcacheError } from '../errors.js';
 import { aboutCache, openBacking, openCache, refuseWrongOrder } from './cache-file.js';
 import { addExample, type CommandContext } from './command.js';
@@ -66,13 +67,13 @@ async function recoverAs(cachePath: string, backingPath: string, options: Recove
   refuseWrongOrder(cachePath, backingPath, 'recover CACHE BACKING');
   const readOnly = options.dryRun === true;
   const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoint}; pcache flush ${mountpoint} writes everything back.`;
-  const device = openCache(cachePath, { readOnly }, hintIfUsed);
+  const device = openCache(cachePath, { readOnly, takesCut: true, mayAllocate }, hintIfUsed);
   try {
     const backing = openBacking(backingPath, { readOnly }, hintIfUsed);
     try {
       const task = { cachePath, backingPath, device, backing, context };
       const read = await lookAtCache(task, options);
-      if (read === undefined || hasDamagedData(read)) {
+      if (read === undefined || hasDamagedData(read) || (wasCut(device) && read.replay.corruptKeys > 0)) {
         await recoverFromCopy(task, options);
         return;
       }
@@ -109,12 +110,14 @@ async function lookAtCache(task: Task, options: RecoverOptions): Promise<CacheRe
   const { cachePath, device, backing } = task;
   const facts = factsOf(backing);
   try {
-    const argument = { cache: device.handle, backing: facts, adopt: options.adopt === true, isPlanWanted: options.dryRun === true };
-    return await runTask('readIn', argument, watchOf(task));
+    const argument = { backing: facts, adopt: options.adopt === true, isPlanWanted: options.dryRun === true };
+    const readInOf = (cache: MappedCacheDevice): Promise<CacheRead> =>
+      runTask('readIn', { ...argument, cache: cache.handle }, watchOf(task));
+    return await (wasCut(device) ? withPrivateCopy(device, readInOf) : readInOf(device));
   } catch (error) {
     if (!(error instanceof PcacheError) || (error.code !== 'damaged' && error.code !== 'not-a-cache')) throw error;
     // Throws as well if nothing of a cache is there.
-    aboutCache(cachePath, () => inspectMedia(device));
+    await withPrivateCopy(device, (copy) => aboutCache(cachePath, () => inspectMedia(copy)), { whole: true });
     return undefined;
   }
 }
@@ -141,8 +144,8 @@ function hasDamagedData({ replay, recovery }: CacheRead): boolean {
 async function recoverFromCopy(task: Task, options: RecoverOptions): Promise<void> {
   const adopt = options.adopt === true;
   const { cachePath, backing, device } = task;
-  await withPrivateCopy(device, async (copy) => {
-    const repair = await runTask('planRepair', { copy: copy.handle, forgetLostHeader: adopt }, watchOf(task));
+  const recover = async (copy: MappedCacheDevice): Promise<void> => {
+    const repair = await runTask('planRepair', { copy: copy.handle, forgetLostHeader: adopt, acceptsLoss: true }, watchOf(task));
     const [refusal] = repair.refusals;
     if (refusal !== undefined) {
       const { place, why, advice } = refusal;
@@ -161,7 +164,8 @@ async function recoverFromCopy(task: Task, options: RecoverOptions): Promise<voi
     const damaged = { ...task, copy, repair, replay, recovery, salvage: options.salvage === true, adopt };
     if (options.dryRun === true) await sayWhatDamageLeaves(damaged);
     else await recoverDamaged(damaged);
-  });
+  };
+  await withPrivateCopy(device, recover, { whole: true });
 }
 
 function sayWhatWouldBeWritten(task: Task, plan: RecoveryPlan): void {

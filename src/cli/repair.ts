@@ -5,6 +5,7 @@
 
 import { readFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { mayAllocate } from '../cache/allocation-look.js';
 import { applyPatches, requireUndoable, undoPatches } from '../cache/repair-apply.js';
 import { decodeBackup, encodeBackup } from '../cache/repair-backup.js';
 import type { Patch } from '../cache/repair-draft.js';
@@ -38,7 +39,7 @@ const hintIfUsed = (mountpoint: string): string => `It is mounted at ${mountpoin
 export async function repair(path: string, options: RepairOptions, context: CommandContext): Promise<void> {
   const { output } = context;
   if (!options.dryRun) requireConsent(options.yes, output.json || output.quiet, 'check --repair');
-  const device = openCache(path, { readOnly: options.dryRun }, hintIfUsed);
+  const device = openCache(path, { readOnly: options.dryRun, takesCut: true, mayAllocate }, hintIfUsed);
   try {
     const watch = { output, interrupted: () => `${path} is as it was` };
     const plan = await withPrivateCopy(device, (copy) => runTask('planRepair', { copy: copy.handle }, watch));

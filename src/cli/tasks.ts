@@ -34,6 +34,7 @@ export interface PlanRepairTask {
   /** Of a private copy. */
   readonly copy: CacheDeviceHandle;
   readonly forgetLostHeader?: boolean;
+  readonly acceptsLoss?: boolean;
 }
 
 export interface InspectLogTask {
@@ -62,8 +63,8 @@ function check({ cache, backing }: CheckTask, { tell }: TaskContext): CheckResul
   return aboutCache(cache.path, () => examineCache(attachCacheDevice(cache), options));
 }
 
-function planRepairOf({ copy, forgetLostHeader = false }: PlanRepairTask, { tell }: TaskContext): RepairPlan {
-  return aboutCache(copy.path, () => planRepair(attachCacheDevice(copy), { bootId: hostBootId(), forgetLostHeader, tell }));
+function planRepairOf({ copy, ...options }: PlanRepairTask, { tell }: TaskContext): RepairPlan {
+  return aboutCache(copy.path, () => planRepair(attachCacheDevice(copy), { ...options, bootId: hostBootId(), tell }));
 }
 
 function inspectLogOf({ cache }: InspectLogTask, { tell }: TaskContext): InspectedLog | undefined {

@@ -19,12 +19,26 @@ import { CACHE_BYTES_MAX, CACHE_BYTES_MIN, PAGE_BYTES, SEGMENTS_OFFSET, SEGMENT_
 import type { PhysicalSegmentId } from '../media/layout.js';
 import { exactSize } from '../media/size-text.js';
 import type { CacheDevice, Persistence, SegmentView } from './device.js';
+import { dataEndOf } from './data-end.js';
 import { findDataBySamples } from './data-samples.js';
 import { attempt, openDeviceFile } from './device-file.js';
+import type { DeviceFile } from './device-file.js';
 import { errno } from './errno-codes.js';
 import { HugePageGatherer, mmapForHugePages } from './huge-pages.js';
-import { copyMemory, fileSystemOf, madvise, msync, munmap, view } from './libc.js';
-import { MADV_NORMAL, MADV_RANDOM, MAP_SHARED, PROT_READ, PROT_WRITE, RAMFS_MAGIC, TMPFS_MAGIC } from './linux-constants.js';
+import { copyMemory, fileSystemOf, madvise, mmapAt, msync, munmap, view } from './libc.js';
+import {
+  MADV_NORMAL,
+  MADV_RANDOM,
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+  RAMFS_MAGIC,
+  TMPFS_MAGIC,
+} from './linux-constants.js';
 import { preallocate } from './preallocate.js';
 import { errnoOf, systemError, systemErrorFrom } from './system-error.js';
 
@@ -37,6 +51,9 @@ export interface CacheDeviceHandle {
   readonly sizeBytes: number;
   readonly persistence: Persistence;
   readonly readOnly: boolean;
+  /** See `CacheDevice.dataEnd`, `CacheDevice.lostFrom`. */
+  readonly dataEnd?: number | undefined;
+  readonly lostFrom?: number | undefined;
   /** Of the mapping in this process. */
   readonly address: number;
   /** Words: 1 while some thread persists; the errno with which one failed, or 0. */
@@ -44,7 +61,7 @@ export interface CacheDeviceHandle {
 }
 
 /** What a process that inherits the descriptor needs; JSON. */
-export type InheritedCacheDevice = Omit<CacheDeviceHandle, 'address' | 'persistState'>;
+export type InheritedCacheDevice = Omit<CacheDeviceHandle, 'address' | 'persistState' | 'lostFrom'>;
 
 const PERSISTING = 0;
 const FAILED_ERRNO = 1;
@@ -82,6 +99,10 @@ export interface OpenCacheDeviceOptions {
   readOnly?: boolean;
   /** For readers: `none` reads beside a writer. */
   lock?: 'shared' | 'none';
+  /** Take what is too small for a cache, but not for its records and a segment: what is left of one that was cut. */
+  takesCut?: boolean;
+  /** Asked before a file with a hole at its end is allocated, with a read-only view of it; if it says no, the hole stays. Default: yes. */
+  mayAllocate?: (device: CacheDevice) => boolean;
   /** Hears how far the allocation of a sparse file is. */
   onAllocated?: (doneBytes: number, totalBytes: number) => void;
 }
@@ -94,24 +115,62 @@ export function openCacheDevice(path: string, options: OpenCacheDeviceOptions = 
   const readOnly = options.readOnly ?? false;
   const file = openDeviceFile(path, { readOnly, ...(options.lock === undefined ? {} : { lock: options.lock }) });
   try {
-    requireCacheSize(path, file.sizeBytes);
-    if (!readOnly && file.kind === 'file') preallocate(path, file.fd, file.sizeBytes, false, options.onAllocated);
+    if (options.takesCut !== true || file.sizeBytes < SEGMENTS_OFFSET + SEGMENT_BYTES) requireCacheSize(path, file.sizeBytes);
+    // Beside a writer it says nothing.
+    const isAsked = file.kind === 'file' && options.lock !== 'none';
+    const dataEnd = isAsked ? attempt(path, () => dataEndOf(file.fd, file.sizeBytes)) : file.sizeBytes;
+    const isKept = !readOnly && dataEnd < mappedBytesOf(file.sizeBytes) && !allows(options.mayAllocate, file, dataEnd);
+    if (!readOnly && file.kind === 'file' && !isKept) preallocate(path, file.fd, file.sizeBytes, false, options.onAllocated);
     const { type } = attempt(path, () => fileSystemOf(file.fd));
     // A block device's file system is the one its node is on, devtmpfs: that says nothing about the device.
     const inMemory = file.kind === 'file' && (type === TMPFS_MAGIC || type === RAMFS_MAGIC);
-    return adoptCacheDevice({ path, fd: file.fd, sizeBytes: file.sizeBytes, persistence: inMemory ? 'memory' : 'synced', readOnly });
+    const handle = {
+      path,
+      fd: file.fd,
+      sizeBytes: file.sizeBytes,
+      persistence: inMemory ? ('memory' as const) : ('synced' as const),
+      readOnly,
+    };
+    return adoptCacheDevice(dataEnd < mappedBytesOf(file.sizeBytes) ? { ...handle, dataEnd } : handle);
   } catch (error) {
     fs.closeSync(file.fd);
     throw error;
   }
 }
 
+function allows(mayAllocate: OpenCacheDeviceOptions['mayAllocate'], { path, fd, sizeBytes }: DeviceFile, dataEnd: number): boolean {
+  if (mayAllocate === undefined || fs.fstatSync(fd).blocks * 512 >= sizeBytes) return true;
+  const { address, lengthBytes } = mapFile({ path, fd, sizeBytes, readOnly: true, dataEnd });
+  try {
+    const handle = { path, fd, sizeBytes, persistence: 'synced' as const, readOnly: true, dataEnd, address };
+    return mayAllocate(attachCacheDevice({ ...handle, persistState: new SharedArrayBuffer(8) }));
+  } finally {
+    munmap(address, lengthBytes);
+  }
+}
+
 /** Maps a device whose descriptor this process inherited. The lock came with it. */
 export function adoptCacheDevice(handle: InheritedCacheDevice): MappedCacheDevice {
-  const protection = handle.readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
-  const lengthBytes = mappedBytesOf(handle.sizeBytes);
-  const address = attempt(`${handle.path}: map`, () => mmapForHugePages(lengthBytes, protection, MAP_SHARED, handle.fd));
+  const { address } = mapFile(handle);
   return new MappedCacheDevice({ ...handle, address, persistState: new SharedArrayBuffer(8) }, true);
+}
+
+function mapFile({ path, fd, sizeBytes, readOnly, dataEnd }: Omit<InheritedCacheDevice, 'persistence'>): {
+  address: number;
+  lengthBytes: number;
+} {
+  const protection = readOnly ? PROT_READ : PROT_READ | PROT_WRITE;
+  const lengthBytes = mappedBytesOf(sizeBytes);
+  const address = attempt(`${path}: map`, () => mmapForHugePages(lengthBytes, protection, MAP_SHARED, fd));
+  if (readOnly && dataEnd !== undefined) leaveHole(path, address, dataEnd, lengthBytes);
+  return { address, lengthBytes };
+}
+
+/** Zeros of this process's own, where nothing of the file was ever written: that it has a hole there is still seen after a look at it. */
+function leaveHole(path: string, address: number, dataEnd: number, lengthBytes: number): void {
+  const start = Math.ceil(dataEnd / PAGE_BYTES) * PAGE_BYTES;
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  if (start < lengthBytes) attempt(`${path}: map`, () => mmapAt(address + start, lengthBytes - start, PROT_READ, flags, -1, 0));
 }
 
 /** Views, in another thread of the process, what that process has mapped. The owner must outlive it. */
@@ -125,6 +184,8 @@ export class MappedCacheDevice implements CacheDevice {
   readonly segmentCount: number;
   readonly persistence: Persistence;
   readonly readOnly: boolean;
+  readonly dataEnd: number | undefined;
+  readonly lostFrom: number | undefined;
   /** msync looks at no page that is clean, and ends with a flush of the device's own cache, which is most of what it costs. */
   readonly persistsSpans = true;
   readonly control: SegmentView;
@@ -143,6 +204,8 @@ export class MappedCacheDevice implements CacheDevice {
     this.segmentCount = segmentCountOf(handle.sizeBytes);
     this.persistence = handle.persistence;
     this.readOnly = handle.readOnly;
+    this.dataEnd = handle.dataEnd;
+    this.lostFrom = handle.lostFrom;
     this.#address = handle.address;
     this.#mappedBytes = mappedBytesOf(handle.sizeBytes);
     this.#owner = owner;

@@ -44,6 +44,7 @@ export function idleStatusOf(device: CacheDevice, cachePath: string, tell?: Tell
     writers: 1,
     counterSlices: 1,
     readOnly: true,
+    acceptsHoles: true,
     newUuid: new Uint8Array(16),
     nowMs: 0,
     clock: () => 0,

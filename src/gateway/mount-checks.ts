@@ -10,7 +10,8 @@ import { PcacheError } from '../errors.js';
 import { DEV_FUSE, devFuseError } from '../fuse/dev-fuse.js';
 import { mountAt } from '../fuse/mountinfo.js';
 import { checkMountpoint } from '../fuse/mountpoint.js';
-import { CACHE_BYTES_MIN, SEGMENTS_OFFSET } from '../media/layout.js';
+import { CUT_HINT } from '../cache/unwritten-data.js';
+import { CACHE_BYTES_MIN, SEGMENTS_OFFSET, segmentCountOf } from '../media/layout.js';
 import { exactSize } from '../media/size-text.js';
 import { decodeSuperblock, superblockIsBlank } from '../media/superblock.js';
 import type { Transport } from './mount-options.js';
@@ -78,7 +79,11 @@ function isSame(a: Looked, b: Looked): boolean {
 }
 
 function requireCache(cache: Looked, backing: Looked): void {
-  if (decodeSuperblock(cache.control).ok) return;
+  const known = decodeSuperblock(cache.control);
+  if (known.ok) {
+    requireWhole(cache, known.value.segmentCount);
+    return;
+  }
   if (decodeSuperblock(backing.control).ok) {
     throw new PcacheError('not-a-cache', `${cache.path}: not a cache, but ${backing.path} is one: wrong order`, {
       hint: 'The order is CACHE BACKING MOUNTPOINT.',
@@ -89,11 +94,16 @@ function requireCache(cache: Looked, backing: Looked): void {
       hint: `pcache format ${cache.path} --size 8G makes one, if there is no such file yet.`,
     });
   }
-  const superblock = decodeSuperblock(cache.control);
-  const reason = superblock.ok ? '' : superblock.reason;
-  throw new PcacheError('not-a-cache', `${cache.path}: not a cache: ${reason}`, {
+  throw new PcacheError('not-a-cache', `${cache.path}: not a cache: ${known.reason}`, {
     hint: isEmpty(cache) ? `pcache format ${cache.path} makes it one.` : `It is not empty: pcache check ${cache.path} says what is there.`,
   });
+}
+
+function requireWhole({ path, stats }: Looked, segmentCount: number): void {
+  const room = segmentCountOf(stats.size);
+  if (!stats.isFile() || segmentCount <= room) return;
+  const what = `${path}: the superblock names ${segmentCount} segments, but the file has room for ${room}: it was cut short`;
+  throw new PcacheError('damaged', what, { hint: CUT_HINT });
 }
 
 /** As far as samples of it show. */

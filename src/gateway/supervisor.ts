@@ -10,6 +10,7 @@
 // - When `run` resolves the mount is gone, the descriptors are closed and so are the locks. The log stays if anything went wrong.
 
 import { closeSync, fstatSync, ftruncateSync, rmSync } from 'node:fs';
+import { mayAllocate } from '../cache/allocation-look.js';
 import type { FileBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice, type MappedCacheDevice } from '../device/mapped-cache-device.js';
 import { PcacheError, messageOf } from '../errors.js';
@@ -247,7 +248,7 @@ export class Supervisor {
     if (plan.logFormat === 'json' && fstatSync(2).isFile()) ftruncateSync(2);
     else if (plan.logFormat !== 'json') rmSync(this.#paths.log, { force: true });
     const { readOnly } = plan.options;
-    this.#cache = openCacheDevice(plan.cachePath, { readOnly });
+    this.#cache = openCacheDevice(plan.cachePath, { readOnly, mayAllocate });
     this.#backing = openBacking(plan.backingPath, { readOnly });
     this.#entry = { ...entry, cache_fd: this.#cache.handle.fd, backing_fd: this.#backing.handle.fd };
     if (plan.options.transport === 'libfuse') return;
@@ -279,7 +280,7 @@ export class Supervisor {
     this.#engine = engine;
     engine.onMessage = (message) => this.#hear(engine, message);
     const start: EngineStart = {
-      cache: inheritedCache(this.#cache!, ENGINE_CACHE_PLACE),
+      cache: inheritedCache(this.#cache!, ENGINE_CACHE_PLACE, this.#engineRestarts === 0),
       backing: inheritedBacking(this.#backing!, ENGINE_BACKING_PLACE),
       mountpoint: plan.mountpoint,
       mountKind: plan.mountKind,
@@ -411,9 +412,10 @@ export class Supervisor {
   }
 }
 
-/** What another process can use of a handle: neither this process's addresses nor its shared memory. */
-function inheritedCache({ handle }: MappedCacheDevice, fd: number): EngineStart['cache'] {
-  return { path: handle.path, fd, sizeBytes: handle.sizeBytes, persistence: handle.persistence, readOnly: handle.readOnly };
+/** What another process can use of a handle: neither this process's addresses nor its shared memory. Where the data ended holds for the first engine only. */
+function inheritedCache({ handle }: MappedCacheDevice, fd: number, isFirst: boolean): EngineStart['cache'] {
+  const { path, sizeBytes, persistence, readOnly, dataEnd } = handle;
+  return { path, fd, sizeBytes, persistence, readOnly, ...(isFirst && dataEnd !== undefined ? { dataEnd } : {}) };
 }
 
 function inheritedBacking({ handle }: FileBackingDevice, fd: number): EngineStart['backing'] {

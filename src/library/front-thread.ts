@@ -6,6 +6,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { mayAllocate } from '../cache/allocation-look.js';
 import { printAtClose, printNow } from '../cache/changed-backing.js';
 import { openCache } from '../cache/open.js';
 import { READ_BYTES_MAX } from '../cache/reader.js';
@@ -207,7 +208,7 @@ function open(plan: OpenPlan): Opened {
     openBackingDevice(plan.backingPath, { readOnly: plan.readOnly }).close();
     createCache(plan.cachePath, plan.create.sizeBytes, plan.create);
   }
-  const device = openCacheDevice(plan.cachePath, { readOnly: plan.readOnly });
+  const device = openCacheDevice(plan.cachePath, { readOnly: plan.readOnly, mayAllocate });
   try {
     return openOver(device, plan);
   } catch (error) {

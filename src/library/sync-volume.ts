@@ -2,6 +2,7 @@
 // starts in a few milliseconds, and writes back only when it is told to or needs room. Programs that serve others use `openCache`.
 
 import { randomBytes } from 'node:crypto';
+import { mayAllocate } from '../cache/allocation-look.js';
 import { NumberWord } from '../cache/shared-state.js';
 import { openBackingDevice } from '../device/file-backing-device.js';
 import { openCacheDevice } from '../device/mapped-cache-device.js';
@@ -51,7 +52,7 @@ export interface Volume {
  */
 export function openVolume(options: OpenVolumeOptions): Volume {
   const readOnly = options.readOnly ?? false;
-  const device = openCacheDevice(options.cachePath, { readOnly });
+  const device = openCacheDevice(options.cachePath, { readOnly, mayAllocate });
   try {
     const backing = openBackingDevice(options.backingPath, { readOnly });
     try {
