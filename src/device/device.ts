@@ -29,8 +29,11 @@ export interface CacheDevice {
   readonly segmentCount: number;
   readonly persistence: Persistence;
   readonly readOnly: boolean;
-  /** Of a file, when it was opened: nothing was ever written from here to its end (see `device/data-end`). Not there: its data goes to the end. */
-  readonly dataEnd?: number | undefined;
+  /**
+   * Of a file, when it was opened: nothing was ever written from here to its end (see `device/data-end`). Not there: its data goes to the end, or nobody knows.
+   * Whoever writes the whole device anew takes it away.
+   */
+  dataEnd?: number | undefined;
   /** Of a private copy of what was cut: from here on the copy has zeros, for what is lost. Not there: all is as on the device. */
   readonly lostFrom?: number | undefined;
   /** Device bytes 0x0000 to 0x4FFF. */

@@ -96,6 +96,10 @@ export const BLKGETSIZE64 = 0x80081272;
 
 // linux/magic.h
 export const TMPFS_MAGIC = 0x01021994;
+export const EXT4_SUPER_MAGIC = 0xef53;
+export const XFS_SUPER_MAGIC = 0x58465342;
+export const BTRFS_SUPER_MAGIC = 0x9123683e;
+export const F2FS_SUPER_MAGIC = 0xf2f52010;
 export const RAMFS_MAGIC = 0x858458f6;
 export const FUSE_SUPER_MAGIC = 0x65735546;
 

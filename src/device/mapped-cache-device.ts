@@ -184,7 +184,7 @@ export class MappedCacheDevice implements CacheDevice {
   readonly segmentCount: number;
   readonly persistence: Persistence;
   readonly readOnly: boolean;
-  readonly dataEnd: number | undefined;
+  dataEnd: number | undefined;
   readonly lostFrom: number | undefined;
   /** msync looks at no page that is clean, and ends with a flush of the device's own cache, which is most of what it costs. */
   readonly persistsSpans = true;
