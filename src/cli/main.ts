@@ -10,7 +10,7 @@ import { addHelpCommand, unknownCommand } from './help.js';
 import { HelpfulCommand, helpColumns } from './help-text.js';
 import { usageWords } from './usage-words.js';
 import { Output } from './output.js';
-import { packageVersion } from './version.js';
+import { packageVersion } from '../gateway/package-version.js';
 
 /** 0 done, 1 failed or problems found, 2 wrong usage. */
 export type ExitStatus = 0 | 1 | 2;

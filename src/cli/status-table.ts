@@ -39,7 +39,7 @@ function servedRows(status: StatusSnapshot, nowMs: number): string[][] {
     ...mediaRows(status),
     [
       'served by',
-      `${status.transport}, ${count(status.workers, 'worker')}, engine ${status.engine_pid}, supervisor ${status.supervisor_pid}`,
+      `pcache ${status.version}, ${status.transport}, ${count(status.workers, 'worker')}, engine ${status.engine_pid}, supervisor ${status.supervisor_pid}`,
     ],
     ...(status.engine_restarts === 0 ? [] : [['restarts', `the engine died and was replaced ${count(status.engine_restarts, 'time')}`]]),
     [

@@ -34,6 +34,7 @@ export function takeSnapshot(shared: GatewayShared): StatusSnapshot {
   const rate = Math.round(shared.numbers[GatewayNumber.writebackRate]!);
   return {
     state,
+    version: facts.version,
     transport: facts.transport,
     mode: 'writeback',
     persistence: shared.cacheDevice.persistence,

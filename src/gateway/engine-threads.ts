@@ -31,6 +31,7 @@ import { dirtySinceOf, takeSnapshot } from './engine-status.js';
 import { hostBootId } from './host-boot-id.js';
 import { DataThread, GatewayWord, createGatewayShared, failCache } from './gateway-shared.js';
 import type { DataThreadStart, GatewayShared } from './gateway-shared.js';
+import { packageVersion } from './package-version.js';
 import { loadInOrder } from './parked-threads.js';
 import type { ParkedThreads } from './parked-threads.js';
 import { processGone } from './process-death.js';
@@ -146,6 +147,7 @@ class ThreadedEngine implements Engine {
         segTotal: media.superblock.segmentCount,
         cacheFlags: cacheFlagsOf(media.cacheInfo) & ~(GC_PERCENT_MASK << GC_PERCENT_SHIFT),
         backingIdentity: backing.identity,
+        version: packageVersion(),
         transport: options.options.transport,
         workers: Math.max(1, this.#plan.rings.length === 0 ? queueCount : this.#plan.rings.length),
         supervisorPid: options.supervisorPid,

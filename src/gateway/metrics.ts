@@ -141,8 +141,8 @@ const families: readonly Family[] = [
     name: 'pcache_info',
     type: 'gauge',
     help: 'What is served and how, always 1.',
-    samples: ({ cache, backing, uuid, transport, mode, persistence }) => [
-      { labels: { cache, backing, uuid: uuid ?? '', transport, mode, persistence }, value: 1 },
+    samples: ({ version, cache, backing, uuid, transport, mode, persistence }) => [
+      { labels: { version, cache, backing, uuid: uuid ?? '', transport, mode, persistence }, value: 1 },
     ],
   },
 ];

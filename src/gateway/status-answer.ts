@@ -8,7 +8,7 @@ import type { StatusSnapshot } from './status.js';
 type Fields = readonly (keyof StatusSnapshot)[];
 
 const positions: Fields = ['key_head', 'dirty_tail', 'key_tail'];
-const texts: Fields = ['state', 'transport', 'mode', 'persistence', 'cache', 'backing', 'mountpoint'];
+const texts: Fields = ['state', 'version', 'transport', 'mode', 'persistence', 'cache', 'backing', 'mountpoint'];
 const flags: Fields = ['data_crc', 'read_only', 'writeback_paused', 'unmount_wanted'];
 const numbers: Fields = [
   ...([

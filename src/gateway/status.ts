@@ -65,6 +65,8 @@ export interface MediaStatus {
 
 export interface StatusSnapshot extends MediaStatus, CounterTotals {
   state: GatewayState;
+  /** Of the program whose engine serves the volume: what asks may be a later one. */
+  version: string;
   transport: Transport;
   mode: 'writeback';
   persistence: Persistence;
@@ -107,6 +109,7 @@ export interface StatusFacts {
   /** cache_info flags without the bits of gc_percent. */
   readonly cacheFlags: number;
   readonly backingIdentity: string;
+  readonly version: string;
   readonly transport: StatusSnapshot['transport'];
   readonly workers: number;
   readonly supervisorPid: number;

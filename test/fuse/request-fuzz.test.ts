@@ -167,7 +167,7 @@ class ServedVolume {
       cacheDevice: device.handle,
       backingDevice: backing.handle,
       slots: guarded.slots.handle,
-      facts: { ...pids, ...paths, sbFlags: 0, segTotal: 5, cacheFlags: 0, transport: 'libfuse', workers: 1 },
+      facts: { ...pids, ...paths, sbFlags: 0, segTotal: 5, cacheFlags: 0, version: '1.2.3', transport: 'libfuse', workers: 1 },
     });
     const thread = new DataThread({ shared, head: 0, counterSlice: 0 });
     const threads = new ParkedThreads();

@@ -31,6 +31,7 @@ export function sampleStatus(changes: Partial<StatusSnapshot> = {}): StatusSnaps
     writeback_pending_bytes: 6144,
     cached_bytes: 8192,
     state: 'serving',
+    version: '1.2.3',
     transport: 'dev-fuse',
     mode: 'writeback',
     persistence: 'memory',

@@ -59,7 +59,7 @@ function start(t: ExecutionContext): Served {
     facts: {
       ...{ supervisorPid: 1, enginePid: 1, engineRestarts: 0, startedMs: 1 },
       ...{ cache: cachePath, backing: backingPath, mountpoint: folder, backingIdentity: backing.identity },
-      ...{ sbFlags: 0, segTotal: 5, cacheFlags: 0, transport: 'libfuse', workers: 1 },
+      ...{ sbFlags: 0, segTotal: 5, cacheFlags: 0, version: '1.2.3', transport: 'libfuse', workers: 1 },
     },
   });
   const thread = new DataThread({ shared, head: 0, counterSlice: 0 });

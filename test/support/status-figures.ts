@@ -59,6 +59,7 @@ const places: Readonly<Record<Exclude<Figure, CounterName>, Place | typeof LEFT_
   dirty_since_ms: ['pcache_dirty_age_seconds', ({ dirty_since_ms: ms }, nowMs) => (ms === null ? 0 : (nowMs - ms) / 1000)],
   last_error: ['pcache_healthy', ({ last_error: error }) => Number(error === null)],
   state: ['pcache_state{state="serving"}', ({ state }) => Number(state === 'serving')],
+  version: LABEL,
   transport: LABEL,
   mode: LABEL,
   persistence: LABEL,

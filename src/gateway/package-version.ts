@@ -1,4 +1,4 @@
-// The version, as package.json has it: the one place where it stands.
+// The version of this program, as package.json has it: the one place where it stands.
 
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
