@@ -1,7 +1,7 @@
 // The end of a mount whose engine can't or won't serve any more.
 
 import { PcacheError } from '../errors.js';
-import { abortConnection } from '../fuse/connection.js';
+import { abortAfter } from '../fuse/connection.js';
 import { unmountFuse } from '../fuse/mount.js';
 
 /**
@@ -9,11 +9,12 @@ import { unmountFuse } from '../fuse/mount.js';
  * is going to give. Throws PcacheError if it may not.
  */
 export function takeMountAway(mountpoint: string, connection: number): void {
-  unmountFuse(mountpoint, { lazy: true });
+  const unmount = (): void => void unmountFuse(mountpoint, { lazy: true });
   try {
-    abortConnection(connection);
+    abortAfter(connection, unmount);
   } catch (error) {
-    // Without users the connection ended with the mount.
     if (!(error instanceof PcacheError && error.code === 'not-found')) throw error;
+    // Somebody else has ended the connection, or nobody here can.
+    unmount();
   }
 }

@@ -8,7 +8,7 @@ import test, { type ExecutionContext } from 'ava';
 import { errno } from '../../src/device/errno-codes.js';
 import { systemError } from '../../src/device/system-error.js';
 import { PcacheError } from '../../src/errors.js';
-import { connectionNamed, connectionNumber } from '../../src/fuse/connection.js';
+import { abortAfter, abortConnection, connectionNamed, connectionNumber } from '../../src/fuse/connection.js';
 import { devFuseError } from '../../src/fuse/dev-fuse.js';
 import { checkMountpoint, mountFuse, unmountFuse } from '../../src/fuse/mount.js';
 import { canonicalPath, mountAt, mountNamed, parseMountinfo } from '../../src/fuse/mountinfo.js';
@@ -56,6 +56,20 @@ mountTest('a regular file can be the mount point, and a mount can be read-only',
   t.true(mountAt(mountpoint)!.readOnly);
   t.is(unmountFuse(mountpoint), 'done');
   t.true(fs.lstatSync(mountpoint).isFile());
+});
+
+mountTest('a connection that ends before it is aborted takes no other one with it that has its number by then', (t) => {
+  const first = withMount(t, 'directory', false);
+  const number = connectionNumber(first.mountpoint)!;
+  let second: { mountpoint: string; fd: number } | undefined;
+  abortAfter(number, () => {
+    t.is(unmountFuse(first.mountpoint), 'done');
+    second = withMount(t, 'directory', false);
+  });
+  if (connectionNumber(second!.mountpoint) !== number) t.log('the number was not given again');
+  // An aborted one has no request to begin with.
+  t.is(negotiate(second!.fd).major, 7);
+  t.throws(() => abortConnection(999_999_999), { code: 'not-found' });
 });
 
 mountTest('queue descriptors are different open files of one session', (t) => {
