@@ -95,11 +95,12 @@ async function measureForeground(setting: MeasureSetting, gateway: Gateway, rate
   const seconds = isQuick ? 0.5 : setting.seconds;
   const reads = (): Promise<FioFigures> =>
     fio(setting, gateway.volume, { rw: 'randread', blockBytes: 4096, depth: 16, jobs: 4, sizeBytes: CLEAN_BYTES, seconds });
-  await fio(setting, gateway.volume, { ...SEQUENTIAL, jobs: 1, sizeBytes: CLEAN_BYTES });
-  await gateway.settle();
   const dirtyBytes = Math.min(DIRTY_BYTES_MAX, rates.writebackBytesPerSecond * (seconds + 2));
   const pairs: { alone: number; meanwhile: number; leftBytes: number }[] = [];
   for (let i = 0; i < (isQuick ? 2 : rounds); i++) {
+    // Written anew each time: the cache forgets the oldest first, however often it is read, and misses are not what is measured.
+    await fio(setting, gateway.volume, { ...SEQUENTIAL, jobs: 1, sizeBytes: CLEAN_BYTES });
+    await gateway.settle();
     const alone = await reads();
     await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
     const flushed = gateway.flush();
