@@ -8,6 +8,7 @@ import { PcacheError } from '../errors.js';
 import type { BackingPrint } from '../media/backing-print.js';
 import { CUT_PRINT, isCutPrint, recordsCrc } from '../media/backing-print.js';
 import type { GatewayHeader } from '../media/gateway-header.js';
+import { exactSize } from '../media/size-text.js';
 import type { BackingFacts } from './check-records.js';
 
 export interface BackingChange {
@@ -35,7 +36,7 @@ export function backingChange(
   const print = now();
   if (print === undefined) return undefined;
   if (then.bytes === print.bytes && then.crc !== print.crc)
-    return written(`its first ${sizeText(print.bytes)} are not what they were then`);
+    return written(`its first ${exactSize(print.bytes)} are not what they were then`);
   // A file may have been used as a loop device, or the other way round: then there is one time only.
   if (then.changed === undefined || print.changed === undefined) return undefined;
   const { seconds, nanoseconds } = print.changed;
@@ -102,10 +103,6 @@ function printOf(backing: BackingDevice, durable: boolean): BackingPrint | undef
     if (error instanceof PcacheError) return undefined;
     throw error;
   }
-}
-
-function sizeText(bytes: number): string {
-  return bytes % 1024 === 0 ? `${bytes / 1024} KiB` : `${bytes} bytes`;
 }
 
 /** As ISO 8601 has it, with nanoseconds; in seconds if that is no time of any calendar. */

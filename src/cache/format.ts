@@ -50,7 +50,7 @@ export function formatCache(device: CacheDevice, options: FormatOptions): void {
   }
   const count = segmentCountOf(device.sizeBytes);
   device.expectAccess('scattered');
-  if (device.dataEnd !== undefined) device.dataEnd = undefined;
+  device.dataEnd = undefined;
   const control = device.control.bytes;
   const old = readGatewayHeader(control);
   const header = newGatewayHeader(options.uuid, options.nowMs, old.ok ? old.value.sequenceLimit : 0);
