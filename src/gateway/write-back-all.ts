@@ -23,41 +23,32 @@ export async function writeBackAll(
   isStopping: () => boolean,
   onProgress: (progress: FlushProgress) => void,
 ): Promise<void> {
+  const { words, numbers } = shared.cache;
+  const takenBytes = (): number => shared.numbers[GatewayNumber.writebackTaken]!;
   Atomics.add(shared.words, GatewayWord.flushWaiters, 1);
   try {
-    await wait(shared, cache, isStopping, onProgress);
+    const bytesTotal = cache.dirtyBytes;
+    const gauge = new FlushGauge(bytesTotal, numbers[NumberWord.passedBytes]!, takenBytes());
+    const target = cache.log.requestFlush();
+    const look = Atomics.add(shared.words, GatewayWord.looksWanted, 1) + 1;
+    let lastLeft = -1;
+    while (numbers[NumberWord.writtenSequence]! < target || isBefore(Atomics.load(shared.words, GatewayWord.looksDone), look)) {
+      if (isStopping()) throw new PcacheError('closed', 'flush: the volume was unmounted');
+      if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) {
+        throw new PcacheError('io', `flush: ${new SharedText(shared.cacheError).get()?.text ?? 'the cache device fails'}`);
+      }
+      throwBackingError(shared);
+      const bytesLeft = gauge.leftBytes(numbers[NumberWord.passedBytes]!, takenBytes());
+      if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
+      lastLeft = bytesLeft;
+      signal(words, Word.backgroundWorkEvent);
+      await delay(TICK_MS);
+    }
+    if (isCut(shared)) throwBackingError(shared);
+    onProgress({ bytesTotal, bytesLeft: 0 });
   } finally {
     Atomics.sub(shared.words, GatewayWord.flushWaiters, 1);
   }
-}
-
-async function wait(
-  shared: GatewayShared,
-  cache: Cache,
-  isStopping: () => boolean,
-  onProgress: (progress: FlushProgress) => void,
-): Promise<void> {
-  const { words, numbers } = shared.cache;
-  const takenBytes = (): number => shared.numbers[GatewayNumber.writebackTaken]!;
-  const bytesTotal = cache.dirtyBytes;
-  const gauge = new FlushGauge(bytesTotal, numbers[NumberWord.passedBytes]!, takenBytes());
-  const target = cache.log.requestFlush();
-  const look = Atomics.add(shared.words, GatewayWord.looksWanted, 1) + 1;
-  let lastLeft = -1;
-  while (numbers[NumberWord.writtenSequence]! < target || isBefore(Atomics.load(shared.words, GatewayWord.looksDone), look)) {
-    if (isStopping()) throw new PcacheError('closed', 'flush: the volume was unmounted');
-    if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) {
-      throw new PcacheError('io', `flush: ${new SharedText(shared.cacheError).get()?.text ?? 'the cache device fails'}`);
-    }
-    throwBackingError(shared);
-    const bytesLeft = gauge.leftBytes(numbers[NumberWord.passedBytes]!, takenBytes());
-    if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
-    lastLeft = bytesLeft;
-    signal(words, Word.backgroundWorkEvent);
-    await delay(TICK_MS);
-  }
-  if (isCut(shared)) throwBackingError(shared);
-  onProgress({ bytesTotal, bytesLeft: 0 });
 }
 
 function throwBackingError(shared: GatewayShared): void {
