@@ -62,8 +62,9 @@ function refuseBeside([first, ...others]: readonly LoopDevice[], mountpoint: str
 /** Who attached at the same moment as somebody else finds two now. Of them one gives way, or both, but never none. Throws PcacheError `in-use`. */
 function giveWay(device: string, mountpoint: string): void {
   const loops = loopsOver(mountpoint);
-  const others = loops.filter((each) => each.device !== device);
-  if (others.length > 0) for (const own of loops) if (own.device === device) detachIfStillOver(own, { waits: true });
+  const own = loops.find((each) => each.device === device);
+  const others = loops.filter((each) => each !== own);
+  if (own !== undefined && others.length > 0) detachIfStillOver(own, { waits: true });
   refuseBeside(others, mountpoint);
 }
 
