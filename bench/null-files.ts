@@ -105,6 +105,10 @@ export class NullFiles implements FileSystem {
     return -errno.EOPNOTSUPP;
   }
 
+  beforeReply(): void {
+    // Never asked for, as the following.
+  }
+
   afterReply(): void {
     // Never asked for: memory that is answered from stays where it is.
   }

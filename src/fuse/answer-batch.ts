@@ -59,9 +59,14 @@ export class AnswerBatch {
     this.#count++;
   }
 
-  /** Sends all of them, and empties the batch. @param given called for each with its slot, and 0 or the -errno of its failure, as from `sendAnswer` */
-  send(given: (slot: RequestSlot, failure: number) => void): void {
+  /**
+   * Sends all of them, and empties the batch.
+   * @param sending called for each with its slot, right before the first is sent
+   * @param given called for each with its slot, and 0 or the -errno of its failure, as from `sendAnswer`
+   */
+  send(sending: (slot: RequestSlot) => void, given: (slot: RequestSlot, failure: number) => void): void {
     const count = this.#count;
+    for (let i = 0; i < count; i++) sending(this.#slots[i]!);
     const ring = count > 1 ? this.#ringIfAllowed() : undefined;
     if (ring === undefined) this.#sendOneByOne(count);
     else this.#sendTogether(ring, count);

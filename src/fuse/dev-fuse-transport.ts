@@ -78,6 +78,9 @@ class QueueWorker {
   #last: RequestSlot | undefined;
   /** Free slots that this worker keeps. */
   readonly #own: RequestSlot[] = [];
+  readonly #sending = (slot: RequestSlot): void => {
+    if (slot.wantsAfterReply) this.#options.fileSystem.beforeReply(slot);
+  };
   readonly #given = (slot: RequestSlot, failure: number): void => this.#answered(slot, failure);
 
   constructor(options: QueueOptions) {
@@ -153,7 +156,7 @@ class QueueWorker {
   #send(): void {
     if (this.#batch.isEmpty) return;
     this.#batchBytes = 0;
-    this.#batch.send(this.#given);
+    this.#batch.send(this.#sending, this.#given);
   }
 
   #answered(slot: RequestSlot, failure: number): void {

@@ -55,7 +55,7 @@ export interface FileSystem {
   /**
    * Returns the bytes read: those added to `slot.iovec` in order, from any memory that stays until the answer is sent. `slot.payload` (at
    * `slot.payloadAddress`, page-aligned) is room to put together what lies nowhere. Fewer bytes than asked for means the end of the file.
-   * A file system that has to let go of memory after the answer sets `slot.wantsAfterReply`.
+   * A file system that has to let go of memory after the answer, or to make sure of it before, sets `slot.wantsAfterReply`.
    */
   read(request: FuseRequest, slot: RequestSlot): number;
   /** The bytes are in `slot.payload[0, request.sizeBytes)`. Returns the bytes written. */
@@ -64,6 +64,8 @@ export interface FileSystem {
   fsync(request: FuseRequest, slot: RequestSlot): number;
   /** Range `offsetBytes`, `sizeBytes`; `mode` are FALLOC_FL_*. Returns 0; -EOPNOTSUPP for modes it has not. */
   fallocate(request: FuseRequest, slot: RequestSlot): number;
+  /** Called, if `slot.wantsAfterReply` was set, right before the kernel copies from the memory in `slot.iovec`; not where this process copies it. */
+  beforeReply(slot: RequestSlot): void;
   /** Called once by the thread that answered, after the kernel has taken the answer, if `slot.wantsAfterReply` was set. */
   afterReply(slot: RequestSlot): void;
 }

@@ -73,7 +73,7 @@ export class VolumeFiles implements FileSystem {
   /** By slot: the reader of its answer. */
   readonly #readers: (Reader | undefined)[];
   readonly #tuple = new Int32Array(3);
-  /** Takes what `#touch` reads; it can be seen from outside, so that the reading is not optimised away. */
+  /** Takes what `beforeReply` reads; it can be seen from outside, so that the reading is not optimised away. */
   readonly touched = new Int32Array(1);
 
   constructor(thread: DataThread, options: VolumeFilesOptions) {
@@ -178,15 +178,12 @@ export class VolumeFiles implements FileSystem {
   /** Answers from the pinned pieces, all but `skip` bytes of the first: by address, or copied together if there are too many of them. */
   #addPieces(slot: RequestSlot, pieces: PieceList, skip: number, length: number): void {
     const { segments } = this.#thread.cache;
-    // What goes through a ring is copied by this process, before it tells the kernel of the answer.
-    const mustTouch = slot.ring < 0;
     let inPiece = skip;
     let left = length;
     for (let at = 0; at < pieces.count; at++) {
       const segment = pieces.segments[at]! as CacheSegId;
       const segmentOffset = pieces.segmentOffsets[at]! + inPiece;
       const bytes = Math.min(pieces.lengths[at]! - inPiece, left);
-      if (mustTouch) this.#touch(segments.view(segment).bytes, SEGMENT_DATA_OFFSET + segmentOffset, bytes);
       const address = segments.dataAddresses[segment]! + segmentOffset;
       if (!slot.iovec.addHalves(address | 0, Math.floor(address / 2 ** 32), bytes)) {
         this.#copyPieces(slot, pieces, length);
@@ -195,16 +192,6 @@ export class VolumeFiles implements FileSystem {
       left -= bytes;
       inPiece = 0;
     }
-  }
-
-  /**
-   * Has the pages of a piece mapped before the kernel copies from them. It ends the request with EIO if that copy fails (fs/fuse/dev.c,
-   * fuse_dev_do_write), and a page fault fails in a process that is being killed: without this, users would notice kill -9.
-   */
-  #touch(bytes: Uint8Array, offset: number, lengthBytes: number): void {
-    const last = offset + lengthBytes - 1;
-    for (let at = offset; at < last; at += PAGE_BYTES) this.touched[0]! ^= bytes[at]!;
-    this.touched[0]! ^= bytes[last]!;
   }
 
   #copyPieces(slot: RequestSlot, pieces: PieceList, length: number): void {
@@ -237,7 +224,8 @@ export class VolumeFiles implements FileSystem {
     const length = Math.min(request.sizeBytes, this.#volumeBytes - offset);
     if (length <= 0) return request.sizeBytes === 0 ? 0 : -errno.ENOSPC;
     const { cache, writes, shared } = this.#thread;
-    shared.numbers[GatewayNumber.lastWriteMs] = WRITTEN_JUST_NOW;
+    // Stored only if it is news: a store takes the line away from the other workers.
+    if (shared.numbers[GatewayNumber.lastWriteMs] !== WRITTEN_JUST_NOW) shared.numbers[GatewayNumber.lastWriteMs] = WRITTEN_JUST_NOW;
     // Who comes while others wait gets in line behind them.
     const mayGoAhead =
       (offset | length) % SECTOR_BYTES === 0 && Atomics.load(shared.cache.words, Word.roomWaiters) === 0 && writes.length === 0;
@@ -276,6 +264,22 @@ export class VolumeFiles implements FileSystem {
     if (end > this.#volumeBytes && (mode & FALLOC_FL_KEEP_SIZE) === 0) return -errno.ENOSPC;
     if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) === 0 || request.offsetBytes >= this.#volumeBytes) return 0;
     return this.#handOn(this.#thread.writes, slot, 0);
+  }
+
+  /**
+   * Has the pages of the answer mapped before the kernel copies from them. It ends the request with EIO if that copy fails (fs/fuse/dev.c,
+   * fuse_dev_do_write), and a page fault fails in a process that is being killed: without this, users would notice kill -9. The first look at a page is also
+   * the miss in the processor's caches that the kernel would have; of answers that are sent together, the misses are one beside the other here.
+   */
+  beforeReply({ index }: RequestSlot): void {
+    const { pieces } = this.#readers[index]!;
+    const { segments } = this.#thread.cache;
+    for (let piece = 0; piece < pieces.count; piece++) {
+      const { bytes } = segments.view(pieces.segments[piece]! as CacheSegId);
+      const start = SEGMENT_DATA_OFFSET + pieces.segmentOffsets[piece]!;
+      const end = start + pieces.lengths[piece]!;
+      for (let at = start; at < end; at = (at & -PAGE_BYTES) + PAGE_BYTES) this.touched[0]! ^= bytes[at]!;
+    }
   }
 
   afterReply({ index }: RequestSlot): void {

@@ -59,11 +59,19 @@ function rigOf(t: ExecutionContext): Rig {
     });
   };
   const send = (): { index: number; failure: number }[] => {
+    const announced: number[] = [];
     const sent: { index: number; failure: number }[] = [];
-    batch.send((slot, failure) => {
-      sent.push({ index: slot.index, failure });
-      slots.give(slot);
-    });
+    batch.send(
+      ({ index }) => announced.push(sent.length === 0 ? index : -1),
+      (slot, failure) => {
+        sent.push({ index: slot.index, failure });
+        slots.give(slot);
+      },
+    );
+    t.deepEqual(
+      announced,
+      sent.map(({ index }) => index),
+    );
     return sent;
   };
   return { request, written, batch, send };

@@ -169,6 +169,10 @@ export class MemoryFileSystem implements FileSystem {
     return 0;
   }
 
+  beforeReply(): void {
+    // Its memory is there.
+  }
+
   afterReply(): void {
     Atomics.add(this.#state.counts, COUNT_AFTER_REPLY, 1);
   }

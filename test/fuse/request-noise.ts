@@ -162,6 +162,9 @@ export class CheckingFileSystem implements FileSystem {
     this.#check('FALLOCATE', request.nodeid, request.fh, request.offsetBytes, request.sizeBytes, request.mode);
     return 0;
   }
+  beforeReply(): void {
+    this.calls++;
+  }
   afterReply(): void {
     this.calls++;
   }

@@ -98,6 +98,9 @@ test('each of several answers that are not sent yet keeps its own bytes pinned, 
     for (const [at, slot] of answers.entries()) {
       t.deepEqual(slot.gather(), blocks[at]);
       t.true(slot.wantsAfterReply);
+      files.touched[0] = 0;
+      files.beforeReply(slot);
+      t.is(files.touched[0], blocks[at]![0]!, 'its one page was looked at, once');
       files.afterReply(slot);
       thread.slots.give(slot);
       t.is(pins(), blocks.length - 1 - at);
