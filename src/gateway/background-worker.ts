@@ -61,6 +61,7 @@ function lookIfWanted(): void {
   if (wanted === Atomics.load(flags, GatewayWord.looksDone)) return;
   work.look();
   Atomics.store(flags, GatewayWord.looksDone, wanted);
+  signal(words, Word.backgroundWorkEvent);
 }
 
 const restWord = new Int32Array(new SharedArrayBuffer(4));

@@ -1,19 +1,18 @@
 // Waits until everything that is dirty now is on the backing device: what `pcache flush` and the last flush of a mount do in the engine's main thread, which
 // touches no device itself. Ends with success only if the background worker has looked at the length of the backing device after this was asked for.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Cache } from '../cache/cache.js';
 import { NumberWord, Word } from '../cache/shared-state.js';
 import { CUT_HINT } from '../device/file-backing-device.js';
 import { PcacheError } from '../errors.js';
-import { signal } from '../shared/event-word.js';
+import { epoch, signal, waitAsync } from '../shared/event-word.js';
 import type { FlushProgress } from './engine.js';
 import { FlushGauge } from './flush-gauge.js';
 import { GatewayNumber, GatewayWord } from './gateway-shared.js';
 import type { GatewayShared } from './gateway-shared.js';
 import { SharedText } from './shared-text.js';
 
-/** Progress is told this often. */
+/** Progress is told this often, or when the background worker has done something. */
 const TICK_MS = 50;
 
 /** Rejects with PcacheError `io`, `mismatch` (the backing device was cut), `closed`. `cache`: of the calling thread. */
@@ -32,7 +31,10 @@ export async function writeBackAll(
     const target = cache.log.requestFlush();
     const look = Atomics.add(shared.words, GatewayWord.looksWanted, 1) + 1;
     let lastLeft = -1;
-    while (numbers[NumberWord.writtenSequence]! < target || isBefore(Atomics.load(shared.words, GatewayWord.looksDone), look)) {
+    signal(words, Word.backgroundWorkEvent);
+    for (;;) {
+      const seen = epoch(words, Word.backgroundWorkEvent);
+      if (numbers[NumberWord.writtenSequence]! >= target && !isBefore(Atomics.load(shared.words, GatewayWord.looksDone), look)) break;
       if (isStopping()) throw new PcacheError('closed', 'flush: the volume was unmounted');
       if (Atomics.load(shared.words, GatewayWord.cacheFailed) !== 0) {
         throw new PcacheError('io', `flush: ${new SharedText(shared.cacheError).get()?.text ?? 'the cache device fails'}`);
@@ -41,8 +43,8 @@ export async function writeBackAll(
       const bytesLeft = gauge.leftBytes(numbers[NumberWord.passedBytes]!, takenBytes());
       if (bytesLeft !== lastLeft) onProgress({ bytesTotal, bytesLeft });
       lastLeft = bytesLeft;
-      signal(words, Word.backgroundWorkEvent);
-      await delay(TICK_MS);
+      // Only then: of two who wait here, each would wake the other.
+      if (!(await waitAsync(words, Word.backgroundWorkEvent, seen, TICK_MS))) signal(words, Word.backgroundWorkEvent);
     }
     if (isCut(shared)) throwBackingError(shared);
     onProgress({ bytesTotal, bytesLeft: 0 });

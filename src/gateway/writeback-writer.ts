@@ -19,12 +19,17 @@ import { alignedBuffer } from './aligned-buffer.js';
 
 /** Pieces that follow each other in the volume are written together, up to this. */
 export const WRITE_BYTES_MAX = 1024 * 1024;
-/** Writes under way at a time; what fio does with `--iodepth=32` is the measure. */
-export const WRITE_DEPTH = 32;
+/**
+ * Writes under way at a time. A fast device completes what was submitted together nearly together: with 32, all of them were mostly done before the next were
+ * submitted, and it idled meanwhile.
+ */
+export const WRITE_DEPTH = 128;
 /** Of these so many bytes at most: large writes keep a device busy when there are a few of them, and more would only take memory. */
 export const WRITE_BYTES_IN_FLIGHT_MAX = 4 * 1024 * 1024;
 /** Completions waited for at once when no more can be submitted: one at a time would be a system call for each. */
-const WAIT_COUNT = 8;
+const WAIT_COUNT = 16;
+/** Buffers, WRITE_BYTES_MAX each, for pieces that do not follow each other in the cache. */
+const BUFFERS_MAX = 32;
 
 const FLUSH_TOKEN = WRITE_DEPTH;
 
@@ -33,10 +38,13 @@ export class WritebackWriter {
   readonly #backing: BackingDevice;
   readonly #onTaken: (bytes: number) => void;
   #queue: BackingQueue | undefined;
-  /** By token of the write: a buffer if it ever needed one, and its length. */
+  /** Those that no write uses; the last given back is the next taken, so that few are used while the device is fast. */
+  readonly #freeBuffers: Uint8Array[] = [];
+  #bufferCount = 0;
+  /** By token of the write: its buffer if it has one, and its length. */
   readonly #buffers: (Uint8Array | undefined)[] = Array.from({ length: WRITE_DEPTH }, () => undefined);
   readonly #lengths = new Int32Array(WRITE_DEPTH);
-  /** Tokens that are free; the last given back is the next taken, so that few buffers are used while the device is fast. */
+  /** Tokens that are free. */
   readonly #free = Int32Array.from({ length: WRITE_DEPTH }, (_, index) => WRITE_DEPTH - 1 - index);
   #freeCount = WRITE_DEPTH;
   #bytesInFlight = 0;
@@ -128,7 +136,26 @@ export class WritebackWriter {
   }
 
   #hasRoom(): boolean {
-    return this.#freeCount > 0 && this.#bytesInFlight < WRITE_BYTES_IN_FLIGHT_MAX;
+    // Whether a write needs a buffer is seen when it is put together.
+    const hasBuffer = this.#freeBuffers.length > 0 || this.#bufferCount < BUFFERS_MAX;
+    return this.#freeCount > 0 && hasBuffer && this.#bytesInFlight < WRITE_BYTES_IN_FLIGHT_MAX;
+  }
+
+  #takeBuffer(token: number): Uint8Array {
+    let buffer = this.#freeBuffers.pop();
+    if (buffer === undefined) {
+      buffer = alignedBuffer(WRITE_BYTES_MAX);
+      this.#bufferCount++;
+    }
+    this.#buffers[token] = buffer;
+    return buffer;
+  }
+
+  #giveBuffer(token: number): void {
+    const buffer = this.#buffers[token];
+    if (buffer === undefined) return;
+    this.#buffers[token] = undefined;
+    this.#freeBuffers.push(buffer);
   }
 
   #settle(): void {
@@ -152,6 +179,7 @@ export class WritebackWriter {
           this.#takenBytes += length;
           this.#onTaken(length);
         }
+        this.#giveBuffer(token);
         this.#free[this.#freeCount++] = token;
       }
     }
@@ -181,7 +209,7 @@ export class WritebackWriter {
       if (source !== memory || from !== memory || place !== firstPlace + total) {
         if (source === memory) {
           // What follows lies elsewhere: all of it goes through a buffer.
-          source = this.#buffers[token] ??= alignedBuffer(WRITE_BYTES_MAX);
+          source = this.#takeBuffer(token);
           source.set(memory.subarray(firstPlace, firstPlace + total));
           sourceOffset = 0;
         }

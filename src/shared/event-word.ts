@@ -50,6 +50,15 @@ export function wait(words: Int32Array, index: number, seenEpoch: number, timeou
   return outcome !== 'timed-out';
 }
 
+/** As `wait`, for a thread that must not block. */
+export async function waitAsync(words: Int32Array, index: number, seenEpoch: number, timeoutMs: number): Promise<boolean> {
+  Atomics.add(words, index + WAITERS, 1);
+  const waiting = Atomics.waitAsync(words, index, seenEpoch, timeoutMs);
+  const outcome = waiting.async ? await waiting.value : waiting.value;
+  Atomics.sub(words, index + WAITERS, 1);
+  return outcome !== 'timed-out';
+}
+
 function signalSome(words: Int32Array, index: number, threads: number): void {
   Atomics.add(words, index, 1);
   if (Atomics.load(words, index + WAITERS) !== 0) Atomics.notify(words, index, threads);

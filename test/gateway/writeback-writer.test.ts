@@ -131,6 +131,25 @@ test('neighbours that lie apart in the cache are written together, and right', (
   volume.close();
 });
 
+test('many neighbours that lie apart in the cache take 32 buffers at most', (t) => {
+  const rig = new Rig({ volumeBytes: 8 * MIB });
+  const seen = nothingSeen();
+  const volume = rig.open({ backing: watched(rig, seen) });
+  const pairs = 200;
+  // The second halves first.
+  for (const half of [1, 0]) for (let at = 0; at < pairs; at++) volume.write(at * 16_384 + half * 4096, payload(at * 2 + half, 4096));
+  volume.flush();
+  t.true(volume.writebackStep());
+  t.is(seen.writes.length, pairs);
+  t.is(seen.requests, 32);
+  for (let at = 0; at < pairs; at++) {
+    for (const half of [1, 0]) {
+      t.true(sameBytes(rig.backing.content(at * 16_384 + half * 4096, 4096), payload(at * 2 + half, 4096)), `${at} ${half}`);
+    }
+  }
+  volume.close();
+});
+
 test('after a write that failed nothing more is submitted and nothing flushed; it is told when nothing is in flight, and all is written again', (t) => {
   const rig = new Rig({ volumeBytes: 8 * MIB });
   const seen = nothingSeen();
