@@ -16,7 +16,7 @@ import { targetRows } from './targets.js';
 import { Workspace, noMemoryFolder } from './workspace.js';
 
 const VOLUME_BYTES = 1024 * MIB;
-const CACHE_BYTES_MAX = 3072 * MIB;
+const CACHE_BYTES_MAX = { full: 3072 * MIB, quick: 1536 * MIB };
 /** The working set, three times: room for it, for a test's writes, and for what is being collected. */
 const CACHE_BYTES_MIN = 768 * MIB;
 const CACHE_BYTES_STEP = 256 * MIB;
@@ -37,7 +37,8 @@ export async function runBench(options: BenchOptions, progress: ProgressLine, si
   const results: SingleResult[] = [];
   const measures: Measure[] = [];
   const facts: SubjectFacts[] = [];
-  const cacheBytes = cacheBytesFor(options.subjects.filter(({ kind, lacks }) => kind === 'gateway' && lacks === undefined).length);
+  const gateways = options.subjects.filter(({ kind, lacks }) => kind === 'gateway' && lacks === undefined).length;
+  const cacheBytes = cacheBytesFor(gateways, options.isQuick ? CACHE_BYTES_MAX.quick : CACHE_BYTES_MAX.full);
   let versions: Record<string, string> = {};
   let problem: string | undefined;
   try {
@@ -71,9 +72,9 @@ export async function runBench(options: BenchOptions, progress: ProgressLine, si
 }
 
 /** What each of so many caches in memory may have; less than the smallest that makes sense if there is too little. */
-function cacheBytesFor(gateways: number): number {
+function cacheBytesFor(gateways: number, bytesMax: number): number {
   const each = (memoryAvailableBytes() * MEMORY_SHARE) / Math.max(1, gateways);
-  return Math.min(CACHE_BYTES_MAX, Math.floor(each / CACHE_BYTES_STEP) * CACHE_BYTES_STEP);
+  return Math.min(bytesMax, Math.floor(each / CACHE_BYTES_STEP) * CACHE_BYTES_STEP);
 }
 
 /** Runs something in a workspace, which is gone afterwards. What could not be taken away is told. */
@@ -97,7 +98,7 @@ async function measureGrid(
   for (const subject of options.subjects) {
     const { id, title, kind } = subject;
     progress.show(`start ${title}`, 0);
-    const why = await startOrSayWhyNot(setting, subject, started);
+    const why = await startOrSayWhyNot(setting, subject, options.isQuick, started);
     facts.push({ id, title, kind, ...(why === undefined ? {} : { leftOut: why }) });
     if (why !== undefined) progress.note(`bench: left out: ${title}: ${why}`);
   }
@@ -113,11 +114,16 @@ async function measureGrid(
   );
 }
 
-async function startOrSayWhyNot(setting: SubjectSetting, subject: Subject, started: Started[]): Promise<string | undefined> {
+async function startOrSayWhyNot(
+  setting: SubjectSetting,
+  subject: Subject,
+  isQuick: boolean,
+  started: Started[],
+): Promise<string | undefined> {
   if (subject.lacks !== undefined) return subject.lacks;
   if (subject.kind === 'gateway' && setting.cacheBytes < CACHE_BYTES_MIN) return 'not enough memory for a cache';
   try {
-    started.push(await startWarm(setting, subject));
+    started.push(await startWarm(setting, subject, isQuick));
     return undefined;
   } catch (error) {
     setting.workspace.signal.throwIfAborted();

@@ -100,6 +100,11 @@ export class Gateway {
     await within(flushed, `${this.options.name} writes back`, FLUSH_MS, this.#workspace.signal);
   }
 
+  /** While it is paused, nothing is written back but for a flush, or for a writer that waits for room. */
+  async setWritebackPaused(isPaused: boolean): Promise<void> {
+    await this.#control!.request({ op: 'message', writeback: isPaused ? 'pause' : 'resume' });
+  }
+
   /** Waits until everything is written back and collected. Rejects if that takes longer than a minute. */
   async settle(): Promise<void> {
     await this.flush();

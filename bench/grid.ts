@@ -13,6 +13,7 @@ export interface GridOptions {
   readonly rounds: number;
   readonly seconds: number;
   readonly tests: readonly GridTest[];
+  readonly isQuick: boolean;
 }
 
 /** What fio may take beyond the time it was given: starting its jobs, and waiting for requests in flight. */
@@ -37,16 +38,17 @@ type SingleFio = ReturnType<typeof parseFio>;
  * How long a subject is used in small requests, first writing, then reading, before it is measured. A volume serves for days; what a program of any kind
  * does in its first second (compiling, taking memory, filling the kernel's tables) is measured as such, see measure-start.ts.
  */
-const WARM_SECONDS = 1;
+const WARM_SECONDS = { full: 1, quick: 0.5 };
 
 /**
  * Starts a subject, writes its working set, so that it is in memory wherever the subject has some, and uses it for a moment.
  */
-export async function startWarm(setting: SubjectSetting, subject: Subject): Promise<Started> {
+export async function startWarm(setting: SubjectSetting, subject: Subject, isQuick: boolean): Promise<Started> {
+  const seconds = isQuick ? WARM_SECONDS.quick : WARM_SECONDS.full;
   const running = await subject.start(setting);
   await fio(setting, running.file, { rw: 'write', blockBytes: MIB, depth: 1, jobs: 1, bytesMax: WORKING_SET_BYTES });
   for (const rw of ['randwrite', 'randread'] as const) {
-    await fio(setting, running.file, { rw, blockBytes: 4096, depth: 16, jobs: 4, seconds: WARM_SECONDS, bytesMax: 2 * WORKING_SET_BYTES });
+    await fio(setting, running.file, { rw, blockBytes: 4096, depth: 16, jobs: 4, seconds, bytesMax: 2 * WORKING_SET_BYTES });
   }
   await running.settle();
   return { subject, running };
@@ -64,15 +66,17 @@ export async function runGrid(
   onResult: (result: SingleResult) => void,
   share: (done: number) => number,
 ): Promise<void> {
-  const { rounds, tests } = options;
-  const total = rounds * tests.length * started.length;
+  const { rounds, tests, isQuick } = options;
+  const isRun = ({ subject }: Started, { depth, jobs }: GridTest): boolean =>
+    !isQuick || subject.quick !== 'deep' || (depth === 16 && jobs === 4);
+  const total = rounds * tests.reduce((sum, test) => sum + started.filter((each) => isRun(each, test)).length, 0);
   let done = 0;
   for (let round = 0; round < rounds; round++) {
     // Each has every neighbour's place once.
     const first = round % started.length;
     const order = [...started.slice(first), ...started.slice(0, first)];
     for (const test of tests) {
-      for (const { subject, running } of order) {
+      for (const { subject, running } of order.filter((each) => isRun(each, test))) {
         progress.show(`round ${round + 1} of ${rounds}: ${subject.title}: ${test.title}`, share(done / total));
         try {
           onResult(await runOne(setting, { subject, running }, test, round, options.seconds));

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { writeFileSync } from 'node:fs';
 import { Gateway } from './gateway.js';
 import { MIB, type FioFigures, type FioJob } from './fio.js';
+import { pause } from './command.js';
 import { fio } from './grid.js';
 import type { Measure, MeasureSetting } from './measure.js';
 import { median } from './statistics.js';
@@ -19,6 +20,7 @@ const DIRECT_SECONDS_MAX = 10;
 const WRITEBACK_SECONDS = 3;
 /** What is read meanwhile is here, what is made dirty behind it. */
 const CLEAN_BYTES = 256 * MIB;
+const POLL_MS = 5;
 
 type Pattern = Pick<FioJob, 'rw' | 'blockBytes' | 'depth'>;
 const RANDOM: Pattern = { rw: 'randwrite', blockBytes: 4096, depth: 32 };
@@ -102,12 +104,21 @@ async function measureForeground(setting: MeasureSetting, gateway: Gateway, rate
     await fio(setting, gateway.volume, { ...SEQUENTIAL, jobs: 1, sizeBytes: CLEAN_BYTES });
     await gateway.settle();
     const alone = await reads();
+    // Nothing of it is to be written back before the reads begin.
+    await gateway.setWritebackPaused(true);
     await fio(setting, gateway.volume, { ...RANDOM, ...DIRTY_PLACE, bytesMax: dirtyBytes });
+    // Making room for that, the collector may have let go of what is read.
+    await fio(setting, gateway.volume, { rw: 'read', blockBytes: MIB, depth: 1, jobs: 1, sizeBytes: CLEAN_BYTES });
+    const { read_hits: hitsBefore } = await gateway.status();
+    const reading = reads();
+    // Waited for below, and not to be missed if something else fails first.
+    reading.catch(() => undefined);
+    while ((await gateway.status()).read_hits === hitsBefore) await pause(POLL_MS, setting.workspace.signal);
     const flushed = gateway.flush();
-    // Waited for below, and not to be missed if the reads fail.
     flushed.catch(() => undefined);
-    const meanwhile = await reads();
+    const meanwhile = await reading;
     const { dirty_bytes: leftBytes } = await gateway.status();
+    await gateway.setWritebackPaused(false);
     await flushed;
     await gateway.settle();
     pairs.push({ alone: alone.requestsPerSecond, meanwhile: meanwhile.requestsPerSecond, leftBytes });

@@ -15,13 +15,21 @@ export interface MeasureRow {
   readonly id: string;
   readonly title: string;
   readonly lacks: string | undefined;
+  /** Part of `--quick`. */
+  readonly isQuick: boolean;
   readonly run: (setting: MeasureSetting) => Promise<Measure[]>;
 }
 
 export const measureRows: readonly MeasureRow[] = [
-  { id: 'replay', title: 'replay, and memory of the index', lacks: undefined, run: measureReplay },
-  { id: 'start', title: 'start to first read', lacks: lacksFuse(), run: measureStart },
-  { id: 'writeback', title: 'writeback', lacks: lacksFuse(), run: measureWriteback },
-  { id: 'misses', title: 'hits beside misses', lacks: lacksFuse() ?? lacksNullImage(), run: measureMisses },
-  { id: 'monitor', title: 'processor time of the monitor', lacks: lacksFuse() ?? lacking('script', 'stty'), run: measureMonitor },
+  { id: 'replay', title: 'replay, and memory of the index', lacks: undefined, isQuick: true, run: measureReplay },
+  { id: 'start', title: 'start to first read', lacks: lacksFuse(), isQuick: true, run: measureStart },
+  { id: 'writeback', title: 'writeback', lacks: lacksFuse(), isQuick: true, run: measureWriteback },
+  { id: 'misses', title: 'hits beside misses', lacks: lacksFuse() ?? lacksNullImage(), isQuick: true, run: measureMisses },
+  {
+    id: 'monitor',
+    title: 'processor time of the monitor',
+    lacks: lacksFuse() ?? lacking('script', 'stty'),
+    isQuick: false,
+    run: measureMonitor,
+  },
 ];

@@ -32,8 +32,11 @@ export interface Subject {
   readonly kind: SubjectKind;
   /** Why it can't run here; undefined if it can. */
   readonly lacks: string | undefined;
-  /** Part of `--quick`: those that a target is about, and what its notes tell. The others are, too, if they are asked for by name. */
-  readonly isQuick: boolean;
+  /**
+   * Its tests with `--quick`, of those that a target is about: all, those of 4 KiB at depth 16 with 4 jobs, or none, since no target is about it. Whatever is
+   * asked for by name is measured, `none` with all of them.
+   */
+  readonly quick: 'all' | 'deep' | 'none';
   /** Whether what is read may have left its memory since it was written, so that it has to be read once before reads are measured. */
   readonly mayForget: boolean;
   start(setting: SubjectSetting): Promise<RunningSubject>;

@@ -32,7 +32,7 @@ function gatewaySubject(transport: Transport, dataCrc: boolean, cacheOn: 'memory
     title: `pcache ${transport}${dataCrc ? ', data CRC' : ''}${cacheOn === 'disk' ? ', cache on disk' : ''}`,
     kind: 'gateway',
     lacks: lacksFuse() ?? lacksTransport(transport),
-    isQuick: cacheOn === 'memory',
+    quick: cacheOn === 'disk' ? 'none' : dataCrc ? 'deep' : 'all',
     mayForget: true,
     start,
   };
@@ -45,7 +45,7 @@ function transportSubject(transport: Transport): Subject {
     return plainSubject(file, () => workspace.processesOf(id));
   };
   const lacks = lacksFuse() ?? lacksTransport(transport);
-  return { id, title: `${transport} alone, no cache`, kind: 'transport', lacks, isQuick: true, mayForget: false, start };
+  return { id, title: `${transport} alone, no cache`, kind: 'transport', lacks, quick: 'none', mayForget: false, start };
 }
 
 function nullSubject(id: string, title: string, threads: number, background: 'many' | 'default' = 'many'): Subject {
@@ -54,8 +54,8 @@ function nullSubject(id: string, title: string, threads: number, background: 'ma
     const file = await startNullImage(workspace, program, { name: id, sizeBytes: volumeBytes, threads, background, readDelayUs: 0 });
     return plainSubject(file, () => workspace.processesOf(id));
   };
-  const isQuick = background === 'many';
-  return { id, title, kind: 'null', lacks: lacksFuse() ?? lacksNullImage(), isQuick, mayForget: false, start };
+  const quick = background === 'many' ? 'all' : 'none';
+  return { id, title, kind: 'null', lacks: lacksFuse() ?? lacksNullImage(), quick, mayForget: false, start };
 }
 
 /** A sparse file of the volume's size. */
@@ -70,7 +70,7 @@ const nbdkit: Subject = {
   title: 'nbdkit cache filter, nbdfuse',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('nbdkit', 'nbdfuse'),
-  isQuick: true,
+  quick: 'deep',
   mayForget: false,
   async start({ workspace, volumeBytes }) {
     const backing = emptyFile(join(workspace.disk, 'nbdkit.img'), volumeBytes);
@@ -89,7 +89,7 @@ const qemu: Subject = {
   title: 'qemu-storage-daemon export',
   kind: 'peer',
   lacks: lacksFuse() ?? lacking('qemu-storage-daemon'),
-  isQuick: true,
+  quick: 'deep',
   mayForget: false,
   async start({ workspace, volumeBytes }) {
     const image = emptyFile(join(workspace.memory, 'qemu.img'), volumeBytes);
@@ -107,7 +107,7 @@ const loop: Subject = {
   title: 'loop device, in the kernel',
   kind: 'peer',
   lacks: !isRoot ? 'needs root' : existsSync('/dev/loop-control') ? undefined : 'no /dev/loop-control',
-  isQuick: false,
+  quick: 'none',
   mayForget: false,
   start: ({ workspace, volumeBytes }) => {
     const device = attachLoop(emptyFile(join(workspace.memory, 'loop.img'), volumeBytes));

@@ -12,9 +12,9 @@
 /** A slice of work lasts about so long: rests are kept short by it, and what has changed is noticed after it. */
 export const SLICE_MS = 2;
 /** Share of one core while the volume is used and nobody waits for writing back. */
-export const BASE_SHARE = 0.12;
+export const BASE_SHARE = 0.05;
 /** The same while somebody waits for everything to be written back (`pcache flush`, `umount --flush`). */
-export const FLUSH_SHARE = 0.2;
+export const FLUSH_SHARE = 0.16;
 /** The volume counts as unused when no request has come for so long. */
 export const IDLE_MS = 10;
 export const REST_MAX_MS = 250;

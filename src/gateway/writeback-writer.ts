@@ -28,6 +28,8 @@ export const WRITE_DEPTH = 128;
 export const WRITE_BYTES_IN_FLIGHT_MAX = 4 * 1024 * 1024;
 /** Completions waited for at once when no more can be submitted: one at a time would be a system call for each. */
 const WAIT_COUNT = 16;
+/** What lies together in the cache and has this much is not copied to be written with what follows: that would take longer than another request. */
+const DIRECT_BYTES = 64 * 1024;
 /** Buffers, WRITE_BYTES_MAX each, for pieces that do not follow each other in the cache. */
 const BUFFERS_MAX = 32;
 
@@ -208,6 +210,7 @@ export class WritebackWriter {
       const from = writeback.memoryOf(piece);
       if (source !== memory || from !== memory || place !== firstPlace + total) {
         if (source === memory) {
+          if (total >= DIRECT_BYTES && (start + total) % PAGE_BYTES === 0) break;
           // What follows lies elsewhere: all of it goes through a buffer.
           source = this.#takeBuffer(token);
           source.set(memory.subarray(firstPlace, firstPlace + total));
