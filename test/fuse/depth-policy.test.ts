@@ -50,7 +50,18 @@ test('after small batches they are not, and each time that was soon, it takes tw
     runs.push(requestsUntilDeep(policy));
     t.true(batchesUntilShallow(policy, 2) <= 16);
   }
-  t.deepEqual(runs, [16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 8192, 8192]);
+  t.deepEqual(runs, [16, 32, 64, 128, 256, 512, 512, 512, 512, 512, 512, 512]);
+});
+
+test('a queue that is empty once in a while does not make a long run begin anew', (t) => {
+  const policy = new DepthPolicy();
+  for (let round = 0; round < 6; round++) {
+    requestsUntilDeep(policy);
+    batchesUntilShallow(policy, 1);
+  }
+  for (let i = 0; i < 300; i++) policy.tried(true, 0);
+  policy.tried(false, 0);
+  t.is(requestsUntilDeep(policy), 512 - 300 + 32);
 });
 
 test('after a long time of large batches it takes as few as at first', (t) => {
