@@ -111,9 +111,11 @@ async function measureForeground(setting: MeasureSetting, gateway: Gateway, rate
     await fio(setting, gateway.volume, { rw: 'read', blockBytes: MIB, depth: 1, jobs: 1, sizeBytes: CLEAN_BYTES });
     const { read_hits: hitsBefore } = await gateway.status();
     const reading = reads();
-    // Waited for below, and not to be missed if something else fails first.
-    reading.catch(() => undefined);
-    while ((await gateway.status()).read_hits === hitsBefore) await pause(POLL_MS, setting.workspace.signal);
+    // Waited for below, both, and not to be missed if something else fails first.
+    const readers = { areDone: false };
+    const noteDone = (): void => void (readers.areDone = true);
+    reading.then(noteDone, noteDone);
+    while (!readers.areDone && (await gateway.status()).read_hits === hitsBefore) await pause(POLL_MS, setting.workspace.signal);
     const flushed = gateway.flush();
     flushed.catch(() => undefined);
     const meanwhile = await reading;

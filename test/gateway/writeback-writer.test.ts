@@ -150,6 +150,32 @@ test('many neighbours that lie apart in the cache take 32 buffers at most', (t) 
   volume.close();
 });
 
+test('what lies together and is large is not copied to be written with a neighbour that lies elsewhere', (t) => {
+  const rig = new Rig({ volumeBytes: 8 * MIB });
+  const seen = nothingSeen();
+  const volume = rig.open({ backing: watched(rig, seen) });
+  // Last first, so that none lies behind the one before it.
+  for (const [offset, length] of [
+    [256 * 1024, 4096],
+    [192 * 1024, 64 * 1024],
+    [64 * 1024 - 4096, 4096],
+    [0, 64 * 1024 - 4096],
+  ] as const) {
+    volume.write(offset, payload(offset + 1, length));
+  }
+  volume.flush();
+  t.true(volume.writebackStep());
+  t.deepEqual(
+    seen.writes.map(({ offset, length }) => [offset, length]).sort(([x], [y]) => x! - y!),
+    [
+      [0, 64 * 1024],
+      [192 * 1024, 64 * 1024],
+      [256 * 1024, 4096],
+    ],
+  );
+  volume.close();
+});
+
 test('after a write that failed nothing more is submitted and nothing flushed; it is told when nothing is in flight, and all is written again', (t) => {
   const rig = new Rig({ volumeBytes: 8 * MIB });
   const seen = nothingSeen();
