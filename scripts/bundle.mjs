@@ -1,4 +1,4 @@
-// Bundles the programs of a build: all modules of a process or of a thread become one file. Loading them one by one is most of the time of a start.
+// Bundles the programs of a build: the modules that a process or a thread loads become one file, or some. Loading them one by one is most of the time of a start.
 //
 //   node scripts/bundle.mjs [--remove] [FOLDER]      dist if not given; --remove takes the bundles away
 //
@@ -7,14 +7,15 @@
 //   bundles unused, and never wrong. A package has no such record, since nothing in it changes.
 // - The bundles lie side by side, whatever folders their modules come from. So a module that names the file of another program names one beside it.
 // - They are CommonJS, which starts in less time: Node.js does without its loader of ES modules. So no module may await at its top level, which the bundler
-//   refuses, and packages that are ES modules only must be imported dynamically.
-// - What a module imports dynamically is in the file too, and is run when it is imported.
+//   refuses, and packages must not be ES modules only.
+// - What a module imports dynamically is in a file of its own, PROGRAM-HASH.js, and so is what several of these share: a start reads only what it runs, and a program
+//   whose first steps matter most does these before the rest is read. A program that runs for long imports nothing late: its files may be replaced meanwhile.
 // - Names and lines stay, so that a stack is read without tools; the source maps are for debuggers.
 // - Of packages, only what every start needs goes in. All others are loaded from node_modules as before, and when they are needed.
-import { build as esbuild } from 'esbuild';
+import { build as esbuild, transform } from 'esbuild';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 
@@ -60,25 +61,44 @@ const otherPackagesStay = {
   },
 };
 
+const TARGET = { platform: 'node', target: 'node20', logLevel: 'warning' };
+
 /** Resolves with the files that went in, relative to the root. */
 async function bundle(program, build) {
-  const name = program.slice(program.lastIndexOf('/') + 1);
-  const { metafile } = await esbuild({
+  const name = basename(program);
+  // The bundler divides programs of ES modules only.
+  const { metafile, outputFiles } = await esbuild({
+    ...TARGET,
     absWorkingDir: root,
     entryPoints: { [name]: join(folder, `${program}.js`) },
     outdir: unfinished,
+    chunkNames: `${name}-[hash]`,
     bundle: true,
-    format: 'cjs',
-    define: { 'import.meta.url': 'bundleUrl', bundledBuild: JSON.stringify(build) },
-    banner: { js: "'use strict';\nconst bundleUrl = require('node:url').pathToFileURL(__filename).href;" },
-    platform: 'node',
-    target: 'node20',
-    sourcemap: 'linked',
+    splitting: true,
+    write: false,
+    format: 'esm',
+    define: { bundledBuild: JSON.stringify(build) },
+    sourcemap: 'inline',
     metafile: true,
-    logLevel: 'warning',
     plugins: [otherPackagesStay],
   });
+  await Promise.all(outputFiles.map(({ path, text }) => writeAsCommonJs(path, text)));
   return Object.keys(metafile.inputs);
+}
+
+async function writeAsCommonJs(path, text) {
+  const { code, map } = await transform(text, {
+    ...TARGET,
+    format: 'cjs',
+    // Becomes `require`.
+    supported: { 'dynamic-import': false },
+    define: { 'import.meta.url': 'bundleUrl' },
+    banner: "'use strict';\nconst bundleUrl = require('node:url').pathToFileURL(__filename).href;",
+    sourcefile: path,
+    sourcemap: 'external',
+  });
+  writeFileSync(path, `${code}//# sourceMappingURL=${basename(path)}.map\n`);
+  writeFileSync(`${path}.map`, map);
 }
 
 /** Of all modules that may be bundled, and of the versions of the packages: what `src/gateway/program-build.ts` is about. */

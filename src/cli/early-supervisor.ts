@@ -1,16 +1,17 @@
-// The supervisor of a mount in the background, started before this command knows whether it will want one: its process, an empty Node.js for its first 90 ms,
-// gets ready while the command line is loaded, read and checked.
+// The supervisor of a mount in the background, started before this command knows whether it will want one: its process, an empty Node.js for its first tens of ms,
+// gets ready, and an engine with it, while the command line is loaded, read and checked.
 //
 // Invariants: until it is given a plan it has touched nothing, and it goes with this command, whatever ends that. This module loads as good as nothing, since
 // what it loads comes before everything else.
 
 import { fork, type ChildProcess } from 'node:child_process';
+import { withoutCertificates } from '../gateway/daemon-environment.js';
 import { supervisorMain } from '../gateway/supervisor-file.js';
 import { withoutServiceVariables } from './service-plan.js';
 
 let early: ChildProcess | undefined;
 
-/** Called first of all. A wrong guess costs a process, nothing else. */
+/** Called first of all. A wrong guess costs two processes, nothing else. */
 export function startEarlySupervisor(args: readonly string[]): void {
   if (!mountsInBackground(args)) return;
   let supervisor: ChildProcess;
@@ -47,6 +48,6 @@ function startSupervisor(): ChildProcess {
   return fork(supervisorMain, [], {
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: withoutServiceVariables(process.env),
+    env: withoutCertificates(withoutServiceVariables(process.env)),
   });
 }

@@ -16,7 +16,7 @@
 
 import { PcacheError } from '../errors.js';
 import { errno } from '../device/errno-codes.js';
-import { copyMemory, mmap, munmap, view } from '../device/libc.js';
+import { copyToRead, mmap, munmap, view } from '../device/libc.js';
 import { lockRange } from '../device/memory-protection.js';
 import { MAP_ANONYMOUS, MAP_NORESERVE, MAP_SHARED, PROT_READ, PROT_WRITE } from '../device/linux-constants.js';
 import { lock, unlock } from '../shared/mutex.js';
@@ -328,11 +328,11 @@ export class RequestSlot {
         const length = this.iovec.dataLength(i);
         end -= length;
         const source = this.iovec.dataAddress(i);
-        if (source !== end) copyMemory(end, source, length);
+        if (source !== end) copyToRead(end, source, length);
       }
       // Mostly the only one: its target is a number that V8 has already, and need not allocate to pass it.
       if (this.iovec.count > 1 && !this.iovec.dataBeginsAt(this.#payloadLow, this.#payloadHigh)) {
-        copyMemory(this.payloadAddress, this.iovec.dataAddress(0), this.iovec.dataLength(0));
+        copyToRead(this.payloadAddress, this.iovec.dataAddress(0), this.iovec.dataLength(0));
       }
     } else if (error === 0) {
       // A call to copy these few words would cost more, and its computed addresses be allocated.

@@ -1,4 +1,4 @@
-// An engine process as its supervisor sees it: started with an outline of what will be wanted, for which it prepares itself, given everything it works on, and
+// An engine process as its supervisor sees it: started, told an outline of what will be wanted, for which it prepares itself, given everything it works on, and
 // gone at some time.
 //
 // Invariants: it has no descriptor of the volume before `start`; `ended` resolves once, when the process is gone with all its threads, so nothing of it
@@ -10,11 +10,18 @@ import { sendFileDescriptors } from '../device/descriptor-passing.js';
 import { socketpair } from '../device/libc.js';
 import { AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM } from '../device/linux-constants.js';
 import { messageOf } from '../errors.js';
-import { outlineArguments, type EngineOutline } from './engine.js';
+import { engineArguments, type EngineOutline } from './engine.js';
+import { engineEnvironment } from './engine-environment.js';
 import { programEnd } from './process-death.js';
 import { startTicksOf } from './process-identity.js';
 import { EXIT_OTHER_BUILD, OTHER_BUILD } from './program-build.js';
-import type { EngineMessage, EngineStartMessage, GiveUpFlushMessage, UnmountWantedMessage } from './process-messages.js';
+import type {
+  EngineMessage,
+  EnginePrepareMessage,
+  EngineStartMessage,
+  GiveUpFlushMessage,
+  UnmountWantedMessage,
+} from './process-messages.js';
 
 /** How long an engine that said it ended may take to exit. */
 const EXIT_TIMEOUT_MS = 5000;
@@ -31,14 +38,15 @@ export class EngineChild {
   readonly #socket: number;
   #hasEnded = false;
 
-  /** `engineMain` is the main module of the process. */
-  constructor(engineMain: URL, outline: EngineOutline) {
+  /** `engineMain` is the main module of the process. Without an outline it waits for that, see `prepare`. */
+  constructor(engineMain: URL, outline?: EngineOutline) {
     const [ours, theirs] = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC);
     this.#socket = ours;
     try {
       // Detached: Ctrl-C at a supervisor in the foreground is the supervisor's business alone.
-      this.#process = fork(engineMain, outlineArguments(outline), {
+      this.#process = fork(engineMain, engineArguments(), {
         detached: true,
+        env: engineEnvironment(process.env),
         serialization: 'advanced',
         stdio: ['ignore', 2, 2, 'ipc', theirs],
       });
@@ -64,6 +72,7 @@ export class EngineChild {
     });
     const { pid } = this.#process;
     this.startTicks = (pid === undefined ? undefined : startTicksOf(pid)) ?? 0;
+    if (outline !== undefined) this.prepare(outline);
   }
 
   /** 0 if it could not be started. */
@@ -73,6 +82,12 @@ export class EngineChild {
 
   get hasEnded(): boolean {
     return this.#hasEnded;
+  }
+
+  /** Called once, before `start`. */
+  prepare({ workers, readOnly, transport, isAwaited }: EngineOutline): void {
+    const outline: EngineOutline = { workers, readOnly, transport, isAwaited };
+    if (this.#process.connected) this.#process.send({ type: 'prepare', outline } satisfies EnginePrepareMessage, () => undefined);
   }
 
   /** Gives it everything, with copies of `fds`. If it is dead already `ended` tells, as of any other death. */

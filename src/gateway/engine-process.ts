@@ -15,9 +15,10 @@ import { abortConnection, connectionNamed } from '../fuse/connection.js';
 import { errorBody } from './control-protocol.js';
 import { ControlServer, type ControlHandler } from './control-server.js';
 import { LastFlush } from './last-flush.js';
-import { withDescriptors, type Engine, type EngineProgram, type EngineStart, type StartEngine } from './engine.js';
+import { ENGINE_LOG_PLACE, withDescriptors, type Engine, type EngineProgram, type EngineStart, type StartEngine } from './engine.js';
 import { noteFailure } from './last-failure.js';
 import { createLog, type Logger } from './log.js';
+import { becomeOutput } from './log-target.js';
 import { loopsOver } from './loop-use.js';
 import { metricsText } from './metrics.js';
 import type { MetricsServer } from './metrics-server.js';
@@ -38,8 +39,8 @@ const ORPHAN_STOP_MS = 60_000;
 /** How far a long start is, is told this often at most. */
 const OPENING_INTERVAL_MS = 250;
 
-/** Called once, by the main module of an engine process. */
-export function runEngineProcess(program: EngineProgram): void {
+/** Called once, by the main module of an engine process. `early`: the messages that it has heard and not followed. */
+export function runEngineProcess(program: EngineProgram, early: readonly MessageToEngine[] = []): void {
   process.title = SPARE_TITLE;
   if (process.send === undefined) {
     process.stderr.write('pcache: engine: started by `pcache mount` only\n');
@@ -52,12 +53,15 @@ export function runEngineProcess(program: EngineProgram): void {
   process.on('disconnect', endSpare);
   if (!process.connected) endSpare();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => undefined);
-  process.on('message', (message: MessageToEngine) => {
+  const hear = (message: MessageToEngine): void => {
+    if (message.type === 'prepare') void program.prepare?.(message.outline);
     if (message.type !== 'start') return;
     process.title = ENGINE_TITLE;
     process.off('disconnect', endSpare);
     void new EngineProcess(message, isIoFlusher).run(program.start);
-  });
+  };
+  process.on('message', hear);
+  for (const message of early) hear(message);
 }
 
 class EngineProcess {
@@ -91,11 +95,12 @@ class EngineProcess {
       this.#isUnmountWanted = true;
       this.#engine?.setUnmountWanted();
     });
-    this.#protectMemory();
     const { start, socket } = this.#message;
     try {
       const fds = receiveFileDescriptors(ENGINE_SOCKET_FD);
       closeSync(ENGINE_SOCKET_FD);
+      becomeOutput(fds[ENGINE_LOG_PLACE]!);
+      this.#protectMemory();
       this.#engine = await startEngine({ ...withDescriptors(start, fds), log: this.#log, tell: this.#tellOpening() });
       if (this.#isUnmountWanted) this.#engine.setUnmountWanted();
       await this.#serveMetrics(this.#engine);

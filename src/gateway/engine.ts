@@ -55,11 +55,13 @@ export interface EngineStart {
 }
 
 /**
- * The descriptors of an engine, in the order in which its supervisor sends them, and a start in which they are numbered as they were received.
+ * The descriptors of an engine, in the order in which its supervisor sends them, and a start in which they are numbered as they were received. The log is what becomes its
+ * descriptors 1 and 2: an engine may have been started before its supervisor had a log.
  */
-export const ENGINE_CACHE_PLACE = 0;
-export const ENGINE_BACKING_PLACE = 1;
-export const ENGINE_FIRST_FUSE_PLACE = 2;
+export const ENGINE_LOG_PLACE = 0;
+export const ENGINE_CACHE_PLACE = 1;
+export const ENGINE_BACKING_PLACE = 2;
+export const ENGINE_FIRST_FUSE_PLACE = 3;
 
 export function withDescriptors(start: EngineStart, fds: readonly number[]): EngineStart {
   const eagerPlace = ENGINE_FIRST_FUSE_PLACE + start.fuseFds.length;
@@ -134,19 +136,14 @@ export interface EngineOutline extends Pick<MountOptions, 'workers' | 'readOnly'
   readonly isAwaited: boolean;
 }
 
-/** An outline as the arguments of an engine process, which knows it before its first message could come. */
-export function outlineArguments({ workers, readOnly, transport, isAwaited }: EngineOutline): string[] {
-  return [JSON.stringify({ workers, readOnly, transport, isAwaited } satisfies EngineOutline), programBuild];
+/** Of an engine process. */
+export function engineArguments(): string[] {
+  return [programBuild];
 }
 
 /** Whether a supervisor of another build made these arguments: what it will say may mean something else. */
 export function areOfOtherBuild(args: readonly string[]): boolean {
-  return args.length > 0 && args[1] !== programBuild;
-}
-
-/** Undefined if the process was not started by `outlineArguments`. */
-export function outlineOf(args: readonly string[]): EngineOutline | undefined {
-  return args.length === 2 ? (JSON.parse(args[0]!) as EngineOutline) : undefined;
+  return args.length > 0 && args[0] !== programBuild;
 }
 
 /** What the main module of an engine process is made of. */

@@ -31,11 +31,15 @@ export type LogTarget =
 /** Makes it descriptor 2 of this process, and 1 as well, since runtimes die on both. Throws PcacheError. */
 export function logBecomesOutput(target: LogTarget): void {
   const log = openLog(target);
-  if (log !== undefined) {
-    dup2(log, LOG_FD);
-    closeSync(log);
-  }
-  dup2(LOG_FD, STDOUT);
+  if (log === undefined) dup2(LOG_FD, STDOUT);
+  else becomeOutput(log);
+}
+
+/** Makes a descriptor the descriptors 1 and 2 of this process, and closes it. */
+export function becomeOutput(fd: number): void {
+  dup2(fd, LOG_FD);
+  dup2(fd, STDOUT);
+  closeSync(fd);
 }
 
 /** Runs `action` while descriptor 2 of this process is the log, for a daemon in the foreground. Throws PcacheError if it can't be opened. */

@@ -2,7 +2,7 @@
 // are this program in one version, and the channel has no other user, so messages are typed and not validated.
 
 import type { ControlErrorBody } from './control-protocol.js';
-import type { EngineStart, KeptState } from './engine.js';
+import type { EngineOutline, EngineStart, KeptState } from './engine.js';
 import type { LogFormat } from './log.js';
 import type { LogLevel } from './log-level.js';
 import type { LogTarget } from './log-target.js';
@@ -67,6 +67,12 @@ export type MountOutcome =
     }
   | { readonly type: 'failed'; readonly error: ControlErrorBody };
 
+/** Supervisor to engine, once, first of all. */
+export interface EnginePrepareMessage {
+  readonly type: 'prepare';
+  readonly outline: EngineOutline;
+}
+
 /** Supervisor to engine, once, at any time or never. The descriptors come at the same time over the socket ENGINE_SOCKET_FD, and are numbered by their place there. */
 export interface EngineStartMessage {
   readonly type: 'start';
@@ -88,7 +94,7 @@ export interface UnmountWantedMessage {
   readonly type: 'unmount-wanted';
 }
 
-export type MessageToEngine = EngineStartMessage | GiveUpFlushMessage | UnmountWantedMessage;
+export type MessageToEngine = EnginePrepareMessage | EngineStartMessage | GiveUpFlushMessage | UnmountWantedMessage;
 
 /** Number of that socket in the engine: 0 to 2 as usual, 3 the message channel. */
 export const ENGINE_SOCKET_FD = 4;

@@ -1,8 +1,8 @@
 // A supervisor as a process: in the background, started by `pcache mount`, or that command itself with --foreground. Signals ask for an
 // orderly end; SIGHUP is ignored, since the terminal that went away is not what the volume depends on.
 //
-// Users wait while this starts, so the engine's process is started first of all, and the supervisor's own program is loaded beside it. A wish to end that comes
-// meanwhile is kept.
+// Users wait while this starts, so the engine's process is started first of all, in the background before the plan is there, and the supervisor's own program is
+// loaded beside it. A wish to end that comes meanwhile is kept.
 
 import { errno } from '../device/errno-codes.js';
 import { setsid } from '../device/libc.js';
@@ -20,7 +20,7 @@ import type { Supervisor, SupervisorEvents, SupervisorParts } from './supervisor
 
 /** Resolves with the exit status when the volume is unmounted. Rejects with a PcacheError as `Supervisor.run` does. */
 export function supervise(plan: MountPlan, events: SupervisorEvents, parts?: SupervisorParts): Promise<number> {
-  return new Supervision(plan, events, parts).run();
+  return new Supervision(plan, events, { parts }).run();
 }
 
 /** Called once, by the main module of a background supervisor: takes the plan from the command line and tells it the outcome. */
@@ -32,16 +32,33 @@ export function runSupervisorProcess(parts?: SupervisorParts): void {
   }
   // The folder it was started in must not stay busy because of it.
   process.chdir('/');
+  const first = earlyEngine(parts);
   // The command line has ended without a mount.
-  const unused = (): void => exitProcess(EXIT_DONE);
+  const unused = (): void => {
+    first?.child.kill();
+    exitProcess(EXIT_DONE);
+  };
   process.once('disconnect', unused);
   process.once('message', (message: MountMessage) => {
     process.off('disconnect', unused);
-    void serveInBackground(message, parts);
+    void serveInBackground(message, first, parts);
   });
 }
 
-async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorParts | undefined): Promise<void> {
+function earlyEngine(parts: SupervisorParts | undefined): FirstEngine | undefined {
+  try {
+    return startFirstEngine(parts?.engineMain);
+  } catch {
+    // Whatever is short now: it is asked for again when there is somebody to tell.
+    return undefined;
+  }
+}
+
+async function serveInBackground(
+  { plan, log }: MountMessage,
+  first: FirstEngine | undefined,
+  parts: SupervisorParts | undefined,
+): Promise<void> {
   const outcome = new OutcomeChannel();
   const supervision = new Supervision(
     plan,
@@ -50,8 +67,7 @@ async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorP
       opening: ({ phase, doneBytes, totalBytes }) => outcome.progress({ type: 'opening', phase, doneBytes, totalBytes }),
       ready: (facts) => outcome.tell({ type: 'ready', supervisorPid: process.pid, ...facts }),
     },
-    parts,
-    (log) => process.on('uncaughtException', (error) => dieOf(error, log)),
+    { parts, first, onLog: (log) => process.on('uncaughtException', (error) => dieOf(error, log)) },
   );
   // The command line left before it had its answer: it was interrupted, and nobody knows of this mount.
   process.once('disconnect', () => {
@@ -61,6 +77,7 @@ async function serveInBackground({ plan, log }: MountMessage, parts: SupervisorP
     if (log !== undefined) logBecomesOutput(log);
     exitProcess(await supervision.run());
   } catch (error) {
+    first?.child.kill();
     outcome.tell({ type: 'failed', error: errorBody(error) }, () => exitProcess(EXIT_FAILED));
   }
 }
@@ -84,18 +101,27 @@ function dieOf(error: Error, log: Logger): void {
   exitWithoutThreads(EXIT_FAILED);
 }
 
+interface SupervisionOptions {
+  readonly parts?: SupervisorParts | undefined;
+  /** One that waits to be prepared already. */
+  readonly first?: FirstEngine | undefined;
+  /** Called when there is a log, before anything is opened or mounted. */
+  readonly onLog?: (log: Logger) => void;
+}
+
 class Supervision {
   readonly #plan: MountPlan;
   readonly #events: SupervisorEvents;
   readonly #parts: SupervisorParts;
   readonly #onLog: (log: Logger) => void;
+  readonly #first: FirstEngine | undefined;
   #supervisor: Supervisor | undefined;
   #notifier: ServiceNotifier | undefined;
   #isStopWanted = false;
 
-  /** `onLog` is called when there is a log, before anything is opened or mounted. */
-  constructor(plan: MountPlan, events: SupervisorEvents, parts: SupervisorParts = {}, onLog: (log: Logger) => void = () => undefined) {
+  constructor(plan: MountPlan, events: SupervisorEvents, { parts = {}, first, onLog = () => undefined }: SupervisionOptions) {
     this.#plan = plan;
+    this.#first = first;
     this.#events = events;
     this.#parts = parts;
     this.#onLog = onLog;
@@ -106,7 +132,8 @@ class Supervision {
     const ignore = (): void => undefined;
     process.on('SIGTERM', stop).on('SIGINT', stop).on('SIGHUP', ignore);
     try {
-      const first = startFirstEngine(this.#plan.options, this.#parts.engineMain);
+      const first = this.#first ?? startFirstEngine(this.#parts.engineMain);
+      first.child.prepare({ ...this.#plan.options, isAwaited: true });
       this.#supervisor = await this.#makeSupervisor(first);
       if (this.#isStopWanted) this.#supervisor.requestStop();
       return await this.#supervisor.run();

@@ -25,6 +25,7 @@ import { EngineChild } from './engine-child.js';
 import { engineMainDefault, type FirstEngine } from './first-engine.js';
 import { errorAbout } from './error-about.js';
 import { noteFailure } from './last-failure.js';
+import { LOG_FD } from './log-sink.js';
 import type { Logger } from './log.js';
 import { listUsers, mountUsers } from './mount-users.js';
 import { EXIT_DONE, EXIT_FAILED } from './process-exit.js';
@@ -297,7 +298,7 @@ export class Supervisor {
       kept: this.#kept,
     };
     const { logLevel, logFormat, logFile } = plan;
-    const fds = [this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds, ...(eagerFds ?? [])];
+    const fds = [LOG_FD, this.#cache!.handle.fd, this.#backing!.handle.fd, ...fuseFds, ...(eagerFds ?? [])];
     engine.start({ type: 'start', start, socket: this.#paths.socket, logLevel, logFormat, logFile }, fds);
     this.#engines.add(engine);
     void engine.programStopped().then(() => this.#engineStopped(engine));

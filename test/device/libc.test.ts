@@ -43,6 +43,23 @@ test('reads and writes go between a descriptor and memory named by its address',
   libc.munmap(address, PAGE);
 });
 
+test('memory is copied whole for whoever reads it next, in pieces too, and upwards over itself', (t) => {
+  const pieces = 3 * libc.COPY_TO_READ_BYTES;
+  const address = anonymous(4 * pieces);
+  t.teardown(() => libc.munmap(address, 4 * pieces));
+  const bytes = new Uint8Array(libc.view(address, 4 * pieces));
+  const source = Uint8Array.from({ length: pieces + 7 }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
+  for (const length of [1, libc.COPY_TO_READ_BYTES, libc.COPY_TO_READ_BYTES + 1, pieces, pieces + 7]) {
+    for (const target of [2 * pieces, 1, 4099, libc.COPY_TO_READ_BYTES]) {
+      bytes.fill(0);
+      bytes.set(source);
+      libc.copyToRead(address + target, address, length);
+      t.true(Buffer.from(bytes.subarray(target, target + length)).equals(source.subarray(0, length)), `${length} to ${target}`);
+      t.is(bytes[Math.max(target + length, source.length)], 0, 'and no more');
+    }
+  }
+});
+
 test('offsets beyond 4 GiB and beyond 2^43 arrive exactly', (t) => {
   const fd = openFile(t, new Uint8Array(1));
   const offset = 2 ** 43 + 12_345;

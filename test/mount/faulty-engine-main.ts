@@ -2,7 +2,6 @@
 
 import { readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
-import { outlineOf } from '../../src/gateway/engine.js';
 import { runEngineProcess } from '../../src/gateway/engine-process.js';
 import { ParkedThreads, closedGate, parkedThread } from '../../src/gateway/parked-threads.js';
 import { threadedEngine } from '../../src/gateway/threaded-engine.js';
@@ -34,6 +33,4 @@ const program = threadedEngine(
     return parkedThread(new Worker(new URL('./faulty-thread.js', import.meta.url), { name, workerData, resourceLimits }), gate);
   }),
 );
-const outline = outlineOf(process.argv.slice(2));
-if (outline !== undefined) void program.prepare?.(outline);
 runEngineProcess(program);

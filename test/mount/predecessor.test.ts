@@ -13,6 +13,7 @@ import { mountFuse } from '../../src/fuse/mount.js';
 import { negotiate, queueDescriptors } from '../../src/fuse/session.js';
 import { EngineChild } from '../../src/gateway/engine-child.js';
 import { ENGINE_BACKING_PLACE, ENGINE_CACHE_PLACE, ENGINE_FIRST_FUSE_PLACE } from '../../src/gateway/engine.js';
+import { LOG_FD } from '../../src/gateway/log-sink.js';
 import { engineMainDefault } from '../../src/gateway/first-engine.js';
 import { defaultMountOptions } from '../../src/gateway/mount-options.js';
 import { startTicksOf } from '../../src/gateway/process-identity.js';
@@ -85,7 +86,7 @@ mountTest(TITLE, noFuse, async (t) => {
       logLevel: 'warn',
       logFormat: 'text',
     },
-    [cache.handle.fd, backing.handle.fd, ...fuseFds],
+    [LOG_FD, cache.handle.fd, backing.handle.fd, ...fuseFds],
   );
   await within(ready, 'the engine serves');
   const volume = join(mountpoint, 'volume.img');
