@@ -61,7 +61,7 @@ export class Writer {
 
   /**
    * As `write`, for a caller that must not allocate: from a sector of a subtree on, since a number beyond 2^31 would be allocated to pass it, and with the
-   * address of `source`. The cache device must be one that can `store`.
+   * address of `source`, which nobody may change meanwhile. The cache device must be one that can `store`.
    */
   writeAt(subtree: number, sector: number, lengthBytes: number, source: Uint8Array, sourceAddress: number): number {
     this.#sourceAddress = sourceAddress;
@@ -118,13 +118,16 @@ export class Writer {
 
   /** Copies payload into a segment. Returns its CRC if data CRC is on. */
   #store(segment: CacheSegId, segmentOffset: number, bytes: number, source: Uint8Array, sourceOffset: number): number {
-    const target = this.#segments.view(segment).bytes;
-    const at = SEGMENT_DATA_OFFSET + segmentOffset;
     const sourceAddress = this.#sourceAddress;
     if (sourceAddress !== undefined) {
       // Where a write begins V8 has the number of its address already; for the rest it makes one.
       this.#segments.store(segment, segmentOffset, sourceOffset === 0 ? sourceAddress : sourceAddress + sourceOffset, bytes);
-    } else if (sourceOffset === 0 && bytes === source.length) target.set(source, at);
+      // Of the source, which the processor has at hand: the target may be on its way to memory still.
+      return this.#shared.dataCrc ? pcacheCrcOfRange(source, sourceOffset, sourceOffset + bytes) : 0;
+    }
+    const target = this.#segments.view(segment).bytes;
+    const at = SEGMENT_DATA_OFFSET + segmentOffset;
+    if (sourceOffset === 0 && bytes === source.length) target.set(source, at);
     else target.set(source.subarray(sourceOffset, sourceOffset + bytes), at);
     return this.#shared.dataCrc ? pcacheCrcOfRange(target, at, at + bytes) : 0;
   }
