@@ -15,8 +15,8 @@ const messages: MessageToEngine[] = [];
 
 async function runProcess(): Promise<void> {
   const { runEngineProcess } = await import('./engine-process.js');
-  runEngineProcess(program, messages);
   process.off('message', hear);
+  runEngineProcess(program, messages);
 }
 
 function hear(message: MessageToEngine): void {

@@ -39,7 +39,7 @@ const ORPHAN_STOP_MS = 60_000;
 /** How far a long start is, is told this often at most. */
 const OPENING_INTERVAL_MS = 250;
 
-/** Called once, by the main module of an engine process. `early`: the messages that it has heard and not followed. */
+/** Called once, by the main module of an engine process. `early`: the messages that it has heard and not followed; nobody listens to them any more. */
 export function runEngineProcess(program: EngineProgram, early: readonly MessageToEngine[] = []): void {
   process.title = SPARE_TITLE;
   if (process.send === undefined) {
@@ -61,7 +61,7 @@ export function runEngineProcess(program: EngineProgram, early: readonly Message
     void new EngineProcess(message, isIoFlusher).run(program.start);
   };
   process.on('message', hear);
-  for (const message of early) hear(message);
+  for (const message of early) process.emit('message', message, undefined);
 }
 
 class EngineProcess {
