@@ -43,19 +43,21 @@ test('reads and writes go between a descriptor and memory named by its address',
   libc.munmap(address, PAGE);
 });
 
-test('memory is copied whole for whoever reads it next, in pieces too, and upwards over itself', (t) => {
-  const pieces = 3 * libc.COPY_TO_READ_BYTES;
-  const address = anonymous(4 * pieces);
-  t.teardown(() => libc.munmap(address, 4 * pieces));
-  const bytes = new Uint8Array(libc.view(address, 4 * pieces));
-  const source = Uint8Array.from({ length: pieces + 7 }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
-  for (const length of [1, libc.COPY_TO_READ_BYTES, libc.COPY_TO_READ_BYTES + 1, pieces, pieces + 7]) {
-    for (const target of [2 * pieces, 1, 4099, libc.COPY_TO_READ_BYTES]) {
+test('memory is copied whole for whoever reads it next, in pieces too, and over itself upwards and downwards', (t) => {
+  const most = 3 * libc.COPY_TO_READ_BYTES + 7;
+  const source = 2 * most;
+  const address = anonymous(5 * most);
+  t.teardown(() => libc.munmap(address, 5 * most));
+  const bytes = new Uint8Array(libc.view(address, 5 * most));
+  const content = Uint8Array.from({ length: most }, (_, i) => (i * 31 + (i >> 8)) & 0xff);
+  for (const length of [1, libc.COPY_TO_READ_BYTES, libc.COPY_TO_READ_BYTES + 1, most - 7, most]) {
+    for (const distance of [0, 1, 4099, libc.COPY_TO_READ_BYTES, 2 * most, -1, -4099, -libc.COPY_TO_READ_BYTES, -2 * most]) {
       bytes.fill(0);
-      bytes.set(source);
-      libc.copyToRead(address + target, address, length);
-      t.true(Buffer.from(bytes.subarray(target, target + length)).equals(source.subarray(0, length)), `${length} to ${target}`);
-      t.is(bytes[Math.max(target + length, source.length)], 0, 'and no more');
+      bytes.set(content, source);
+      const expected = bytes.slice();
+      expected.copyWithin(source + distance, source, source + length);
+      libc.copyToRead(address + source + distance, address + source, length);
+      t.true(Buffer.from(bytes).equals(expected), `${length} bytes by ${distance}`);
     }
   }
 });
