@@ -322,7 +322,7 @@ export class RequestSlot {
     let payloadBytes = 0;
     if (error === 0 && smallBytes === 0) {
       payloadBytes = this.iovec.dataBytes;
-      // From the last to the first: what lies in the payload already, in order and without gaps, only moves up.
+      // From the last to the first: what lies in the payload already, in order and without gaps, only moves up, or is the only piece.
       let end = this.payloadAddress + payloadBytes;
       for (let i = this.iovec.count - 2; i > 0; i--) {
         const length = this.iovec.dataLength(i);
