@@ -9,7 +9,7 @@
 // - They are CommonJS, which starts in less time: Node.js does without its loader of ES modules. So no module may await at its top level, which the bundler
 //   refuses, and packages must not be ES modules only.
 // - What a module imports dynamically is in a file of its own, PROGRAM-HASH.js, and so is what several of these share: a start reads only what it runs, and a program
-//   whose first steps matter most does these before the rest is read. A program that runs for long imports nothing late: its files may be replaced meanwhile.
+//   whose first steps matter most does these before the rest is read. A daemon must import nothing late: its files may be replaced meanwhile.
 // - Names and lines stay, so that a stack is read without tools; the source maps are for debuggers.
 // - Of packages, only what every start needs goes in. All others are loaded from node_modules as before, and when they are needed.
 import { build as esbuild, transform } from 'esbuild';

@@ -230,7 +230,7 @@ export function copyMemory(targetAddress: number, sourceAddress: number, lengthB
   cMemmove(targetAddress, sourceAddress, lengthBytes);
 }
 
-/** What `copyToRead` copies at a time: less than what any C library copies past the processor's caches. */
+/** What `copyToRead` copies at a time: below the least size from which glibc can be told to copy past the processor's caches. */
 export const COPY_TO_READ_BYTES = 16 * 1024;
 
 /** HOT. As `copyMemory`, for what is read right after it: it is in the processor's caches then, however large. */
